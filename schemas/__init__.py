@@ -42,8 +42,8 @@ from schemas.models import (
 )
 
 __all__ = [
-    "Affected",
     "CODELIST_VERSION",
+    "Affected",
     "CaseOpened",
     "CaseOpenedFacts",
     "CaseOpenedStatsFacts",

@@ -1,7 +1,8 @@
 """Whether a value may stand in a field: the closed form of everything that crosses a topic.
 
-Guards that no field can carry text: a string is a code of its list or has its format, and nothing else is written.
-It says yes or no and never repeats the value. Meaning across fields is left to the services' rules.
+Guards that no field can carry text: a string is a code of its list or has its format, and nothing
+else is written. It says yes or no and never repeats the value. Meaning across fields is left to
+the services' rules.
 """
 
 import re
@@ -30,13 +31,14 @@ FORMATS: Final[Mapping[str, re.Pattern[str]]] = MappingProxyType(
         "path": re.compile(r"(?=.{1,128}\Z)[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+|\[[0-9]{1,4}\])*"),
     }
 )
-"""Forms of the strings that are not codes (`wire.md` §8 for `org`, ISO 3166 and 639 for places and languages)."""
+"""Forms of the strings that are not codes: `org` of the partner record, ISO 3166 and 639, names of
+rules and places in a schema."""
 
 _INT: Final = {"int": 31, "long": 63}
 
 
-def check_for(kind: Any) -> Check:  # noqa: ANN401 -- any JSON value may stand here
-    """The check of an Avro type with our attributes; ValueError for a type that events do not use."""
+def check_for(kind: Any) -> Check:
+    """The check of an Avro type with our attributes; ValueError for a type events do not use."""
     if isinstance(kind, list):
         inner = check_for(next(k for k in kind if k != "null"))
         return lambda v: v is None or inner(v)

@@ -1,9 +1,10 @@
 """Events to bytes and back; the framing of a record on the log is decided here and nowhere else.
 
-A frame is the Confluent wire format: `00`, the schema id as four bytes, the Avro datum. The datum begins with the
-position in the key (`case_seq` or `key_seq`) and, on gated events, ends with the two unions of sealed facts, so an
-event is encoded before its position is known and `frame` puts the parts together without decoding. Guards that
-nothing but codes, ids, times and sealed bytes is written (`check`). It seals nothing: facts arrive as ciphertext.
+A frame is the Confluent wire format: `00`, the schema id as four bytes, the Avro datum. The datum
+begins with the position in the key (`case_seq` or `key_seq`) and, on gated events, ends with the
+two unions of sealed facts, so an event is encoded before its position is known and `frame` puts
+the parts together without decoding. Guards that nothing but codes, ids, times and sealed bytes is
+written (`check`). It seals nothing: facts arrive as ciphertext.
 """
 
 import io
@@ -39,7 +40,9 @@ class EncodeError(ValueError):
 
 
 class DecodeError(ValueError):
-    """The bytes are no event of ours; `rule` is frame, schema-unknown, datum, trailing-bytes or wrong-record."""
+    """The bytes are no event of ours; `rule` is one of the closed list in `RULES`."""
+
+    RULES = ("frame", "schema-unknown", "datum", "trailing-bytes", "wrong-record")
 
     def __init__(self, rule: str) -> None:
         super().__init__(rule)
@@ -77,7 +80,7 @@ class _Shape:
             plain[name] = [inner.thaw(v) for v in plain[name]]
         return plain
 
-    def freeze(self, plain: dict[str, Any]) -> Any:  # noqa: ANN401 -- one of the generated classes
+    def freeze(self, plain: dict[str, Any]) -> Any:
         for name in self.arrays:
             plain[name] = tuple(plain[name])
         for name, inner in self.records:
@@ -142,12 +145,12 @@ def frame(
 
 
 def peek(framed: bytes) -> tuple[int, int]:
-    """(schema id, position in the key) of a frame, without decoding it; DecodeError if it is none."""
+    """(schema id, position in the key) of a frame, without decoding; DecodeError if it is none."""
     schema_id = _schema_id(framed)
     value = shift = 0
     for byte in framed[5:15]:
         value |= (byte & 0x7F) << shift
-        if byte < 0x80:  # noqa: PLR2004 -- the last byte of an Avro varint
+        if byte < 0x80:
             return schema_id, (value >> 1) ^ -(value & 1)
         shift += 7
     raise DecodeError("frame")
@@ -214,7 +217,7 @@ def _schema_id(framed: bytes) -> int:
 def _varint(value: int) -> bytes:
     rest = value << 1
     out = bytearray()
-    while rest > 0x7F:  # noqa: PLR2004 -- seven bits a byte
+    while rest > 0x7F:
         out.append(rest & 0x7F | 0x80)
         rest >>= 7
     out.append(rest)
@@ -256,12 +259,12 @@ def _shape(schema: Schema) -> _Shape:
     return _Shape(getattr(models, schema["name"]), plain, tuple(records))
 
 
-def _items(spec: Mapping[str, Any]) -> Any:  # noqa: ANN401 -- any Avro type
+def _items(spec: Mapping[str, Any]) -> Any:
     kind = spec["type"]
     return kind["items"] if isinstance(kind, dict) and kind["type"] == "array" else None
 
 
-def _is_record(kind: Any) -> bool:  # noqa: ANN401 -- any Avro type
+def _is_record(kind: Any) -> bool:
     return isinstance(kind, dict) and kind["type"] == "record"
 
 

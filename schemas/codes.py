@@ -1,7 +1,7 @@
-"""The code lists of the hub, read once from `codes.csv`: which codes a list has, and what each is called.
+"""The code lists of the hub, read once from `codes.csv`: codes, order and labels.
 
-Guards that a code means the same everywhere and has a label in the reader's language. It leaves to the schemas
-which list a field uses, and to connectors how a partner's own codes map to ours.
+Guards that a code means the same everywhere and has a label in the reader's language. It leaves to
+the schemas which list a field uses, and to connectors how a partner's own codes map to ours.
 """
 
 import csv
@@ -67,7 +67,7 @@ def is_code(enum: str, code: object) -> bool:
 
 
 def label(enum: str, code: str, lang: Lang) -> str:
-    """Label in a language; Spanish where the list has no Portuguese one. KeyError for an unknown code."""
+    """Label in a language; Spanish where there is no Portuguese one. KeyError: unknown code."""
     found = code_lists()[enum].by_code[code]
     return {"es": found.es, "en": found.en, "pt": found.pt or found.es}[lang]
 

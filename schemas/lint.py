@@ -1,8 +1,8 @@
-"""The rules of the schemas, each a sentence that `make test` repeats: what a field may be and how a schema may grow.
+"""The rules of the schemas: what a field may be and how a schema may grow.
 
-Guards promise 3 at its root (no field that can carry text; facts only sealed) and that every reader of every
-released version reads every other. Avro's own compatibility comes from the `avro` package; what it does not see
-(logical types, classes, code lists) is here.
+Guards promise 3 at its root (no field that can carry text; facts only sealed) and that every
+reader of every released version reads every other. Avro's own compatibility comes from the `avro`
+package; what it does not see (logical types, classes, code lists) is here.
 """
 
 import json
@@ -23,8 +23,8 @@ SERVICES: Final = frozenset({"consent", "delivery", "gateway", "referral", "vaul
 """Services that may own or consume an event; the issue that adds a service adds its name."""
 
 _HEAD: Final = (
-    "case_seq", "event_id", "occurred_at", "case_ref", "source_org", "correlation_id", "causation_id",
-    "codelist_version", "confidentiality", "purpose",
+    "case_seq", "event_id", "occurred_at", "case_ref", "source_org", "correlation_id",
+    "causation_id", "codelist_version", "confidentiality", "purpose",
 )  # fmt: skip
 _SEALED: Final = ("facts", "stats_facts")
 _KINDS: Final = frozenset(
@@ -50,7 +50,7 @@ def faults(sources: Mapping[str, Schema], released: Mapping[str, Sequence[Releas
 
 def naming(stem: str, schema: Schema) -> Iterator[str]:
     """File, record and namespace say the same name."""
-    family = stem.split("_")[0]
+    family = stem.split("_", maxsplit=1)[0]
     if schema["name"] != "".join(p.capitalize() for p in stem.split("_")):
         yield "name: differs from the file"
     if schema["namespace"] != f"cauce.{family}.v1":
@@ -137,9 +137,9 @@ def _field(spec: Mapping[str, Any], *, event: bool) -> Iterator[str]:
         yield "a nullable field without default null"
 
 
-def _kind(kind: Any) -> Iterator[str]:  # noqa: ANN401 -- any JSON value
+def _kind(kind: Any) -> Iterator[str]:
     if isinstance(kind, list):
-        if len(kind) != 2 or kind[0] != "null":  # noqa: PLR2004 -- null and one more
+        if len(kind) != 2 or kind[0] != "null":
             yield "a union other than [null, type]"
         yield from chain.from_iterable(_kind(k) for k in kind[1:])
         return
@@ -171,7 +171,7 @@ def _enum(spec: Mapping[str, Any]) -> Iterator[str]:
 
 
 def growth(schema: Schema, released: Mapping[str, Sequence[Released]]) -> Iterator[str]:
-    """Against every released version: both directions readable, nothing reinterpreted, new fields with default."""
+    """Readable both ways against every released version, nothing reinterpreted."""
     for old in released.get(subject_of(schema), ()):
         for reader, writer in ((schema, old.schema), (old.schema, schema)):
             checker = ReaderWriterCompatibilityChecker()  # type: ignore[no-untyped-call]
@@ -209,7 +209,7 @@ def _meanings(schema: Schema) -> dict[tuple[str, ...], list[Any]]:
     }
 
 
-def _flat(kind: Any) -> Any:  # noqa: ANN401 -- any JSON value
+def _flat(kind: Any) -> Any:
     """The type without the fields of an inner record, which are judged by themselves."""
     if isinstance(kind, list):
         return [_flat(k) for k in kind]

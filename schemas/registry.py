@@ -1,7 +1,7 @@
 """The read part of the Confluent registry interface, as pure functions over the released schemas.
 
-The gateway serves these answers as JSON, so an unmodified Confluent client of a partner decodes our events.
-Writing is a release in the repository (`schemas.release`), never a request.
+The gateway serves these answers as JSON, so an unmodified Confluent client of a partner decodes
+our events. Writing is a release in the repository (`schemas.release`), never a request.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from schemas.avsc import Released, released
 
 
 class NotFoundError(LookupError):
-    """Nothing of that name; `error_code` and the message are those of the Confluent interface (HTTP 404)."""
+    """Nothing of that name (HTTP 404); `error_code` and message are those of Confluent."""
 
     def __init__(self, error_code: int, message: str) -> None:
         super().__init__(message)
@@ -44,7 +44,7 @@ def versions(subject: str) -> list[int]:
 
 
 def version(subject: str, wanted: str) -> dict[str, Any]:
-    """Body of `GET /subjects/{subject}/versions/{wanted}`; `wanted` is a number, `latest` or `-1`."""
+    """Body of `GET /subjects/{subject}/versions/{wanted}`: a number, `latest` or `-1`."""
     found = _subject(subject)
     if wanted in ("latest", "-1"):
         return _entry(found[-1])

@@ -1,7 +1,7 @@
-"""`python -m schemas.release` gives every changed schema its next version and id and keeps its file for good.
+"""`python -m schemas.release` gives every changed schema its next version and id, for good.
 
-Guards that an id, once given, always means the same text. Whether the change is allowed is judged by `lint`
-before anything is written.
+Guards that an id, once given, always means the same text. Whether the change is allowed is judged
+by `lint` before anything is written.
 """
 
 import argparse
@@ -18,8 +18,8 @@ _NOT_ON_THE_WIRE: Final = frozenset(
 )
 
 
-def wire_form(part: Any) -> Any:  # noqa: ANN401 -- any JSON value
-    """The schema without what may change without a new version: words, consumers, topic settings."""
+def wire_form(part: Any) -> Any:
+    """The schema without what may change freely: words, consumers, topic settings."""
     if isinstance(part, dict):
         return {k: wire_form(v) for k, v in part.items() if k not in _NOT_ON_THE_WIRE}
     return [wire_form(p) for p in part] if isinstance(part, list) else part
@@ -36,7 +36,7 @@ def unreleased() -> list[str]:
 
 
 def release(root: Path = _ROOT) -> list[str]:
-    """Write new versions under `released/`; answers the stems written. ValueError when `lint` objects."""
+    """Write new versions under `released/` and answer their stems; ValueError if `lint` objects."""
     if faults := lint.faults(avsc.sources(), avsc.released()):
         raise ValueError("\n".join(faults))
     index_file = root / "released" / "ids.json"

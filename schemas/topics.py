@@ -1,7 +1,7 @@
 """Topics and event types as the `.avsc` attributes declare them.
 
-Provisioning makes the topics from here, the relay fills its table of types, tests compare who publishes and who
-listens. What a field may hold is left to `check` and `lint`.
+Provisioning makes the topics from here, the relay fills its table of types, tests compare who
+publishes and who listens. What a field may hold is left to `check` and `lint`.
 """
 
 import re
@@ -29,7 +29,7 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """One event type. `gate` is consent or exempt; `facts`, `stats_facts` name the sealed records it may carry."""
+    """One event type; `facts`, `stats_facts` name the records it may carry sealed."""
 
     type: str
     record: str
