@@ -1,19 +1,32 @@
-"""Settings of every process, read once from the environment. Secrets are named files, never values here."""
+"""Settings of every process, read once from the environment; refuses what it does not know.
 
+Secrets are named files (0600) in `secrets_dir`, never values here.
+"""
+
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+PREFIX = "CAUCE_"
+OF_THE_COMMAND_LINE = frozenset({"CAUCE_RUN", "CAUCE_CACHE"})
+"""Read by `cauce up` alone: where an installation lives and where downloads are kept."""
+
+
+class SettingsError(Exception):
+    """A setting is unknown or malformed; the text names it and never its value."""
 
 
 class Settings(BaseModel):
-    """One frozen set for all services; the environment variable is `CAUCE_` + the upper-case name."""
+    """One frozen set for all services; the variable is `CAUCE_` + the upper-case name."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     cell: str = "cell-demo"
     country: str = "COL"
     time_zone: str = "America/Bogota"
+    canonical_base: str = "https://cauce.example/fhir"
     public_url: str = "http://127.0.0.1:8080"
     public_host: str = "127.0.0.1"
     public_port: int = 8080
@@ -22,10 +35,11 @@ class Settings(BaseModel):
     vault_admin_port: int = 8082
     vault_url: str = "unix:.run/vault.sock"
     database_host: str = "127.0.0.1"
-    database_port: int = 5432
+    database_port: int = 15432
     database_name: str = "cauce"
     vault_database_name: str = "cauce_vault"
-    kafka_bootstrap: str = "127.0.0.1:9092"
+    kafka_bootstrap: str = "127.0.0.1:19092"
+    kafka_security: Literal["SASL_PLAINTEXT", "SASL_SSL"] = "SASL_PLAINTEXT"
     secrets_dir: Path = Path(".run/secrets")
     vault_keys_dir: Path = Path(".run/vault-keys")
     egress_private_networks: str = ""
@@ -40,16 +54,32 @@ class Settings(BaseModel):
     people_per_minute: int = 60000
     partner_requests_per_minute: int = 60000
     erasure_days_default: int = 15
+    # The installation on one machine that `cauce up` makes.
+    kafka_controller_port: int = 19093
+    refugio_port: int = 8091
+    ong_port: int = 8092
 
     @classmethod
-    def from_environment(cls, environment: dict[str, str]) -> Self:
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
         """Read `CAUCE_*`; an unknown or malformed one is refused by name."""
         values = {
-            key.removeprefix("CAUCE_").lower(): value
+            key.removeprefix(PREFIX).lower(): value
             for key, value in environment.items()
-            if key.startswith("CAUCE_")
+            if key.startswith(PREFIX) and key not in OF_THE_COMMAND_LINE
         }
-        return cls.model_validate(values)
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            name = PREFIX + str(first["loc"][0]).upper()
+            raise SettingsError(f"setting {name}: {first['msg']}") from None
+
+    def to_environment(self) -> dict[str, str]:
+        """The variables that give this very set back; folders are made absolute."""
+        return {
+            PREFIX + name.upper(): str(value.absolute() if isinstance(value, Path) else value)
+            for name, value in self
+        }
 
     def secret(self, name: str) -> bytes:
         """The bytes of the named secret file."""

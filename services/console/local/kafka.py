@@ -10,7 +10,7 @@ import os
 import subprocess
 import tempfile
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from services.console.local.jars import java, kafka_jars
@@ -177,7 +177,9 @@ def command(broker: Broker, *, jvm: tuple[str, ...] = ()) -> Command:
     return Command(name=NAME, argv=argv, env=env, cwd=broker.home)
 
 
-def start_broker(place: Place, broker: Broker, *, timeout: float = 40) -> None:
+def start_broker(
+    place: Place, broker: Broker, *, timeout: float = 40, dies_with_us: bool = False
+) -> None:
     """Start and wait until it takes connections; prepare() comes first."""
-    start(place, command(broker))
+    start(place, replace(command(broker), dies_with_us=dies_with_us))
     wait_until(place, NAME, lambda: answers(broker.port), timeout=timeout)

@@ -5,6 +5,7 @@ the events that name it as consumer, in groups that begin with its own name, and
 Running it again changes nothing but what has changed.
 """
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from kafka.admin import (
@@ -114,9 +115,7 @@ def _present(client: KafkaAdminClient) -> Sequence[ACL]:
         host=None,
         operation=ACLOperation.ANY,
         permission_type=ACLPermissionType.ANY,
-        resource_pattern=ResourcePatternFilter(
-            ResourceType.ANY, None, ACLResourcePatternType.ANY
-        ),
+        resource_pattern=ResourcePatternFilter(ResourceType.ANY, None, ACLResourcePatternType.ANY),
     )
     found, _ = client.describe_acls(everything)
     return list(found)
@@ -143,8 +142,16 @@ def make_topics(client: KafkaAdminClient, wanted: Sequence[Topic]) -> None:
             client.alter_configs([resource])
 
 
+def remake_topics(client: KafkaAdminClient, wanted: Sequence[Topic]) -> None:
+    """Delete the topics with all their records and create them empty; for tests."""
+    present = set(client.list_topics())
+    doomed = [topic.name for topic in wanted if topic.name in present]
+    if doomed:
+        client.delete_topics(doomed)
+        while set(client.list_topics()) & set(doomed):
+            time.sleep(0.02)
+    make_topics(client, wanted)
+
+
 def _settings(topic: Topic) -> dict[str, str]:
-    settings = {"cleanup.policy": topic.cleanup_policy}
-    if topic.retention_ms is not None:
-        settings["retention.ms"] = str(topic.retention_ms)
-    return settings
+    return {"cleanup.policy": topic.cleanup_policy, "retention.ms": str(topic.retention_ms)}

