@@ -1,8 +1,8 @@
 """What goes wrong at a partner, grouped by what happens next.
 
     ConnectorError
-    ├── Retry    the partner or the network failed; try again with back-off (`unknown` says whether a byte of
-    │            the request may have reached the partner)
+    ├── Retry    the partner or the network failed; try again with back-off (`unknown` says
+    │            whether a byte of the request may have reached the partner)
     ├── Reject   the partner refused the message for good; held until mended
     └── Refuse   we refuse to send (no mapping for a code, address not allowed); held until mended
 

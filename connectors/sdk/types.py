@@ -1,9 +1,10 @@
 """The identified types: what a partner's message says about a person, in process only.
 
-They are the native JSON of `POST /v1/referrals` and the target of every connector's mapping. There is no
-Avro schema for them, so no codec can put one on a topic. Each field that may be disclosed carries its data
-category (`wire.md` §6); `split` cuts a submission into the vault's record by those annotations and `Release`
-holds what a grant let out of it. Rules (what is required, what may be sent) live in the gateway.
+They are the native JSON of `POST /v1/referrals` and the target of every connector's mapping.
+There is no Avro schema for them, so no codec can put one on a topic. Each field that may be
+disclosed carries its data category (`wire.md` §6); `split` cuts a submission into the vault's
+record by those annotations and `Release` holds what a grant let out of it. Rules (what is
+required, what may be sent) live in the gateway.
 """
 
 from collections.abc import Iterable, Mapping
@@ -121,9 +122,7 @@ class Person(Model):
     population_type: Annotated[str | None, Core] = None
     profile_flags: Annotated[tuple[str, ...], Core] = ()
     gender_identity: Annotated[str | None, Category("gender_identity_orientation")] = None
-    gender_identity_flags: Annotated[
-        tuple[str, ...], Category("gender_identity_orientation")
-    ] = ()
+    gender_identity_flags: Annotated[tuple[str, ...], Category("gender_identity_orientation")] = ()
     ethnicity: Annotated[tuple[Coded, ...], Category("ethnicity")] = ()
     ethnicity_flags: Annotated[tuple[str, ...], Category("ethnicity")] = ()
     sexual_violence_flags: Annotated[tuple[str, ...], Category("sexual_violence")] = ()
@@ -135,7 +134,10 @@ class Person(Model):
 
 
 class Case(Model):
-    """The coded facts of the case. `requisition` is the sender's own case number and is never disclosed."""
+    """The coded facts of the case.
+
+    `requisition` is the sender's own case number and is never disclosed.
+    """
 
     requisition: Identifier | None = None
     confidentiality: str | None = None
@@ -223,7 +225,10 @@ def _fields(model: type[Model]) -> Iterable[tuple[str, str]]:
 
 
 def split(person: Person, case: Case) -> dict[str, dict[str, dict[str, Any]]]:
-    """Cut person and case into `{category: {"person"|"case": {field: value}}}`; absent fields are left out."""
+    """Cut person and case into `{category:
+
+    {"person"|"case": {field: value}}}`; absent fields are left out.
+    """
     record: dict[str, dict[str, dict[str, Any]]] = {}
     for part, model in (("person", person), ("case", case)):
         dumped = model.model_dump(mode="json", exclude_defaults=True)
@@ -238,7 +243,9 @@ def categories_of(person: Person, case: Case) -> tuple[str, ...]:
     return tuple(sorted(split(person, case)))
 
 
-def select(record: Mapping[str, Mapping[str, Mapping[str, Any]]], categories: Iterable[str]) -> Release:
+def select(
+    record: Mapping[str, Mapping[str, Mapping[str, Any]]], categories: Iterable[str]
+) -> Release:
     """Join the named categories of a record again; any other category is absent, not null."""
     parts: dict[str, dict[str, Any]] = {"person": {}, "case": {}}
     for category in categories:

@@ -1,9 +1,9 @@
 """The few questions that services ask one another and need answered now.
 
-A port is a Protocol whose methods are batch-shaped: a sequence in, a list of the same length and order out. Inside
-a process it is a function call; between processes `kit.rpc` carries it as `POST /port/method`. The values here
-hold no identity: a person's record crosses as sealed-in-transit bytes that only gateway, vault and delivery can
-read (`connectors.sdk.types`).
+A port is a Protocol whose methods are batch-shaped: a sequence in, a list of the same length and
+order out. Inside a process it is a function call; between processes `kit.rpc` carries it as `POST
+/port/method`. The values here hold no identity: a person's record crosses as sealed-in-transit
+bytes that only gateway, vault and delivery can read (`connectors.sdk.types`).
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,8 @@ MAX_BATCH = 64
 """Most items one call may carry (PostgreSQL advisory locks, latency)."""
 
 
-# --- vault ---------------------------------------------------------------------------------------------------------
+# --- vault --------------------------------------------------------------------------------------
+# -------------------
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +30,10 @@ class Lookup:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PutItem:
-    """One accepted-to-be record. `record` is canonical JSON (`sdk.types.split` + originals, see CONTRACT)."""
+    """One accepted-to-be record.
+
+    `record` is canonical JSON (`sdk.types.split` + originals, see CONTRACT).
+    """
 
     attempt: UUID
     org: str
@@ -52,7 +56,10 @@ class DataKey:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PutResult:
-    """Where the record went. `subject_changed`: another subject holds these identifiers than the caller saw."""
+    """Where the record went.
+
+    `subject_changed`: another subject holds these identifiers than the caller saw.
+    """
 
     subject_ref: UUID
     vault_version: int
@@ -108,7 +115,10 @@ class ReleaseResult:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GrantState:
-    """What the vault knows of a grant: `used_at` None and past its deadline means nothing was released."""
+    """What the vault knows of a grant:
+
+    `used_at` None and past its deadline means nothing was released.
+    """
 
     grant_ref: UUID
     used_at: datetime | None
@@ -117,7 +127,10 @@ class GrantState:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OpeningRequest:
-    """Opening an identity outside a grant: two approvers of different organisations, a reason, a leaf."""
+    """Opening an identity outside a grant:
+
+    two approvers of different organisations, a reason, a leaf.
+    """
 
     opening_ref: UUID
     case_ref: UUID
@@ -134,7 +147,7 @@ class Vault(Protocol):
         """Subject of a person known to an organisation, else None."""
 
     async def put(self, items: Sequence[PutItem]) -> list[PutResult]:
-        """Append a version of the person's record; make missing keys; answer its subject, version and keys."""
+        """Append a version of the record; make missing keys; answer subject, version and keys."""
 
     async def forget(self, items: Sequence[UUID]) -> list[bool]:
         """Delete the versions of attempts that no accepted submission names."""
@@ -155,12 +168,16 @@ class Vault(Protocol):
         """Open an identity outside a grant."""
 
 
-# --- consent -------------------------------------------------------------------------------------------------------
+# --- consent ------------------------------------------------------------------------------------
+# -------------------
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConsentRule:
-    """One item of a consent: `permit` names org, purpose, categories; `deny` names an org or a kind."""
+    """One item of a consent:
+
+    `permit` names org, purpose, categories; `deny` names an org or a kind.
+    """
 
     decision: str
     purpose: str | None
@@ -173,7 +190,7 @@ class ConsentRule:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConsentRecord:
-    """A consent of one case, without identity (giver and approver are codes; names stay in the vault)."""
+    """A consent of one case without identity: giver and approver are codes."""
 
     consent_ref: UUID
     case_ref: UUID
@@ -209,7 +226,10 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decision:
-    """The answer, always with its rule. `categories` are those allowed; `deadline` when it stops being true."""
+    """The answer, always with its rule.
+
+    `categories` are those allowed; `deadline` when it stops being true.
+    """
 
     allowed: bool
     rule: str
@@ -227,7 +247,10 @@ class Decision:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Withdrawal:
-    """Take consent back: all of it (`items` empty) or the named `(to_org, purpose, categories)` parts."""
+    """Take consent back:
+
+    all of it (`items` empty) or the named `(to_org, purpose, categories)` parts.
+    """
 
     command_id: UUID
     consent_ref: UUID
@@ -261,7 +284,8 @@ class Consent(Protocol):
         """Records by consent_ref, whatever their status."""
 
 
-# --- referral ------------------------------------------------------------------------------------------------------
+# --- referral -----------------------------------------------------------------------------------
+# -------------------
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -336,7 +360,7 @@ class Referral(Protocol):
     """The state machine of every referral."""
 
     async def apply(self, items: Sequence[Sequence[Command]]) -> list[Applied]:
-        """Each item is one atomic list of commands on one referral; all or nothing, answered at once."""
+        """Each item is an atomic list of commands on one referral, answered at once."""
 
     async def read(self, items: Sequence[UUID]) -> list[ReferralState | None]:
         """States by referral_ref."""
@@ -345,7 +369,8 @@ class Referral(Protocol):
         """Pages of referrals by party."""
 
 
-# --- delivery ------------------------------------------------------------------------------------------------------
+# --- delivery -----------------------------------------------------------------------------------
+# -------------------
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
