@@ -25,10 +25,10 @@ FORMATS: Final[Mapping[str, re.Pattern[str]]] = MappingProxyType(
         "language": re.compile(r"[a-z]{2,3}"),
         "month": re.compile(r"[0-9]{4}-(?:0[1-9]|1[0-2])"),
         "transition": re.compile(r"T[0-9]{2}"),
-        "name": re.compile(r"(?=.{1,64}\Z)[a-z][a-z0-9]*(?:[-_.][a-z0-9]+)*"),
+        "name": re.compile(r"[a-z](?:[-_.]?[a-z0-9]){0,47}"),
         "version": re.compile(r"[a-z0-9][a-z0-9.-]{0,31}"),
-        "topic": re.compile(r"(?=.{1,64}\Z)cauce(?:\.[a-z][a-z0-9_-]*)+"),
-        "path": re.compile(r"(?=.{1,128}\Z)[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+|\[[0-9]{1,4}\])*"),
+        "topic": re.compile(r"cauce(?:\.[a-z](?:[-_]?[a-z0-9]){0,31}){1,3}"),
+        "path": re.compile(r"[A-Za-z0-9_]{1,48}(?:\.[A-Za-z0-9_]{1,48}|\[[0-9]{1,4}\]){0,12}"),
     }
 )
 """Forms of the strings that are not codes: `org` of the partner record, ISO 3166 and 639, names of

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from schemas.avsc import Schema, event_type_of, is_event, nested_records, sources
 
-_HEAD: Final = '''"""The events and their facts as frozen dataclasses, written by `schemas.generate`.
+_HEAD: Final = '''"""The events and their facts as frozen dataclasses, by `schemas.generate`.
 
 Do not edit. Facts records and sealed bytes are left out of every repr.
 """

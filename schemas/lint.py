@@ -185,7 +185,7 @@ def growth(schema: Schema, released: Mapping[str, Sequence[Released]]) -> Iterat
         known = {f["name"] for f in old.schema["fields"]}
         for spec in schema["fields"]:
             if spec["name"] not in known and "default" not in spec:
-                yield f"{spec['name']}: new in v{old.version} and without default"
+                yield f"{spec['name']}: new since v{old.version} and without default"
         if schema.get("gate") != old.schema.get("gate") or schema.get("key") != old.schema.get(
             "key"
         ):

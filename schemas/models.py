@@ -1,4 +1,4 @@
-"""The events and their facts as frozen dataclasses, written by `schemas.generate`.
+"""The events and their facts as frozen dataclasses, by `schemas.generate`.
 
 Do not edit. Facts records and sealed bytes are left out of every repr.
 """
