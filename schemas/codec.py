@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from struct import Struct
 from types import MappingProxyType
-from typing import Any, Final, cast
+from typing import Any, ClassVar, Final, cast
 from uuid import UUID
 
 import fastavro
@@ -42,7 +42,7 @@ class EncodeError(ValueError):
 class DecodeError(ValueError):
     """The bytes are no event of ours; `rule` is one of the closed list in `RULES`."""
 
-    RULES = ("frame", "schema-unknown", "datum", "trailing-bytes", "wrong-record")
+    RULES: ClassVar = ("frame", "schema-unknown", "datum", "trailing-bytes", "wrong-record")
 
     def __init__(self, rule: str) -> None:
         super().__init__(rule)
@@ -111,10 +111,10 @@ def encode(event: Event) -> Encoded:
     _check(plan, event)
     if purpose is not None and info.facts is None:
         raise EncodeError("purpose", "null-without-facts")
-    if purpose is None and facts is not None:
-        raise EncodeError("purpose", "required-with-facts")
     if facts is not None and info.facts is None:
         raise EncodeError("facts", "nothing-to-seal")
+    if purpose is None and facts is not None:
+        raise EncodeError("purpose", "required-with-facts")
     if stats is not None and info.stats_facts is None:
         raise EncodeError("stats_facts", "nothing-to-seal")
     return Encoded(

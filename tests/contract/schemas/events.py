@@ -1,4 +1,4 @@
-"""Builders for the tests of the schemas: a record from its JSON form, from its example, or drawn at random."""
+"""Builders for the tests of the schemas: a record from JSON, from its example, or at random."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -25,11 +25,11 @@ def example_files() -> list[Path]:
 
 def example(stem: str) -> Event | Facts:
     """The first example of a schema file."""
-    file = sorted((EXAMPLES / stem).glob("*.json"))[0]
+    file = min((EXAMPLES / stem).glob("*.json"))
     return from_json(stem, json.loads(file.read_text(encoding="utf-8")))
 
 
-def from_json(stem: str, plain: Mapping[str, Any]) -> Any:  # noqa: ANN401 -- one of the records
+def from_json(stem: str, plain: Mapping[str, Any]) -> Any:
     """The record of a JSON object; KeyError when a field is missing."""
     return _record(sources()[stem], plain)
 

@@ -44,4 +44,4 @@ def test_the_position_in_an_event_is_not_written_into_its_body() -> None:
 
 
 def _first(stem: str) -> str:
-    return sorted((EXAMPLES / stem).glob("*.json"))[0].read_text(encoding="utf-8")
+    return min((EXAMPLES / stem).glob("*.json")).read_text(encoding="utf-8")

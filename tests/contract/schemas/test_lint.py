@@ -167,7 +167,9 @@ PLANTS: list[tuple[Plant, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("plant", "rule"), PLANTS, ids=[f"{i}-{r}" for i, (_, r) in enumerate(PLANTS)])
+@pytest.mark.parametrize(
+    ("plant", "rule"), PLANTS, ids=[f"{i}-{r}" for i, (_, r) in enumerate(PLANTS)]
+)
 def test_a_planted_fault_breaks_its_rule(plant: Plant, rule: str) -> None:
     tree = copy.deepcopy(dict(sources()))
     old = dict(released())
