@@ -1,0 +1,129 @@
+"""Refusals towards partners: the closed catalogue, the exception, and how a refusal reads as OperationOutcome.
+
+Guards that every refusal has a stable code, field, rule and a text in the reader's language, and that nothing
+submitted is ever echoed. Who refuses what is the business of the parts; HTTP belongs to the gateway.
+"""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from types import MappingProxyType
+from typing import Any, Literal
+
+from connectors.sdk.faults import Fault, Faults
+
+Language = Literal["es", "en", "pt"]
+
+__all__ = ["Fault", "Faults", "Language", "Refusal", "Refused", "catalogue", "language", "outcome"]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One row of the catalogue; `issue` is a FHIR issue type, `surface` where it can happen."""
+
+    code: str
+    http: int
+    issue: str
+    rule: str
+    field: str
+    surface: str
+    texts: Mapping[Language, str]
+
+
+@cache
+def catalogue() -> Mapping[tuple[str, str], Refusal]:
+    """Every refusal by (code, rule)."""
+    text = files("services.kit").joinpath("data/refusals.csv").read_text(encoding="utf-8")
+    rows = [_row(row) for row in csv.DictReader(text.splitlines())]
+    return MappingProxyType({(row.code, row.rule): row for row in rows})
+
+
+def _row(row: Mapping[str, str]) -> Refusal:
+    texts: dict[Language, str] = {
+        "es": row["text_es"],
+        "en": row["text_en"],
+        "pt": row["text_pt"],
+    }
+    return Refusal(
+        row["code"],
+        int(row["http"]),
+        row["issue"],
+        row["rule"],
+        row["field"],
+        row["surface"],
+        MappingProxyType(texts),
+    )
+
+
+class Refused(Exception):  # noqa: N818 -- a refusal is an answer, not a failure of ours
+    """An answer to a partner that says no. KeyError where a fault has no row in the catalogue."""
+
+    def __init__(self, faults: Sequence[Fault], *, retry_after: int | None = None) -> None:
+        super().__init__("; ".join(sorted({f"{fault.code}/{fault.rule}" for fault in faults})))
+        self.faults = tuple(faults)
+        self.retry_after = retry_after
+        self.http = catalogue()[faults[0].code, faults[0].rule].http
+
+    @classmethod
+    def of(cls, code: str, rule: str, field: str | None = None, **more: int | None) -> "Refused":
+        """One fault; the field defaults to the one in the catalogue."""
+        at = catalogue()[code, rule].field if field is None else field
+        return cls([Fault(code, at, rule)], **more)
+
+
+def language(accept: str | None) -> Language:
+    """First of es, en, pt in an Accept-Language header by its weights; Spanish otherwise."""
+    ranked: list[tuple[float, int, Language]] = []
+    for place, part in enumerate((accept or "").split(",")[:16]):
+        tag, _, parameters = part.strip().partition(";")
+        known = _known(tag.strip().lower().split("-")[0])
+        if known is not None:
+            ranked.append((-_weight(parameters), place, known))
+    best = min(ranked, default=None)
+    return best[2] if best is not None and best[0] < 0 else "es"
+
+
+def _known(tag: str) -> Language | None:
+    known: Mapping[str, Language] = {"es": "es", "en": "en", "pt": "pt"}
+    return known.get(tag)
+
+
+def _weight(parameters: str) -> float:
+    name, _, value = parameters.strip().partition("=")
+    if name.strip().lower() != "q":
+        return 1.0
+    try:
+        return float(value)
+    except ValueError:
+        return 0.0
+
+
+def outcome(
+    faults: Sequence[Fault], request_id: str, lang: Language, canonical_base: str
+) -> dict[str, Any]:
+    """The faults as an OperationOutcome; `diagnostics` is our request id."""
+    return {
+        "resourceType": "OperationOutcome",
+        "issue": [_issue(fault, request_id, lang, canonical_base) for fault in faults],
+    }
+
+
+def _issue(fault: Fault, request_id: str, lang: Language, base: str) -> dict[str, Any]:
+    row = catalogue()[fault.code, fault.rule]
+    issue: dict[str, Any] = {
+        "severity": "error",
+        "code": row.issue,
+        "details": {
+            "coding": [
+                {"system": f"{base}/CodeSystem/error", "code": fault.code},
+                {"system": f"{base}/CodeSystem/error-rule", "code": fault.rule},
+            ],
+            "text": row.texts[lang],
+        },
+        "diagnostics": request_id,
+    }
+    if fault.field:
+        issue["expression"] = [fault.field]
+    return issue
