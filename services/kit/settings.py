@@ -4,8 +4,10 @@ Secrets are named files (0600) in `secrets_dir`, never values here.
 """
 
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -16,6 +18,15 @@ OF_THE_COMMAND_LINE = frozenset({"CAUCE_RUN", "CAUCE_CACHE"})
 
 class SettingsError(Exception):
     """A setting is unknown or malformed; the text names it and never its value."""
+
+
+def is_public_origin(url: str) -> bool:
+    """Whether strangers could reach the host of `url`: a global address or a dotted name."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_global
+    except ValueError:
+        return "." in host and not host.endswith((".localhost", ".local", ".internal", ".test"))
 
 
 class Settings(BaseModel):
@@ -68,11 +79,21 @@ class Settings(BaseModel):
             if key.startswith(PREFIX) and key not in OF_THE_COMMAND_LINE
         }
         try:
-            return cls.model_validate(values)
+            settings = cls.model_validate(values)
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
             name = PREFIX + str(first["loc"][0]).upper()
             raise SettingsError(f"setting {name}: {first['msg']}") from None
+        settings.check()
+        return settings
+
+    def check(self) -> None:
+        """Raise SettingsError for values that are each right and together dangerous."""
+        if self.egress_private_networks and is_public_origin(self.public_url):
+            raise SettingsError(
+                "setting CAUCE_EGRESS_PRIVATE_NETWORKS: a hub with a public origin"
+                " (CAUCE_PUBLIC_URL) calls no partner in a private network"
+            )
 
     def to_environment(self) -> dict[str, str]:
         """The variables that give this very set back; folders are made absolute."""

@@ -29,18 +29,20 @@ from services.console.local.place import LocalError
 
 WRITER = "relay"
 PRINCIPALS = ("gateway", "consent", "referral", "delivery", "custody", "vault", "relay")
-SECURITY = {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "SCRAM-SHA-512"}
 
 
-def connect(bootstrap: str, user: str, password: str) -> KafkaAdminClient:
+def connect(
+    bootstrap: str, user: str, password: str, security: str = "SASL_PLAINTEXT"
+) -> KafkaAdminClient:
     """An admin client; one line naming the likely causes when the broker takes us not in."""
     try:
         return KafkaAdminClient(
             bootstrap_servers=bootstrap,
             sasl_plain_username=user,
             sasl_plain_password=password,
+            security_protocol=security,
+            sasl_mechanism="SCRAM-SHA-512",
             bootstrap_timeout_ms=15_000,
-            **SECURITY,
         )
     except Exception as error:
         raise LocalError(

@@ -157,11 +157,11 @@ def _initdb(server: Server) -> None:
     password.write_text(server.password, encoding="ascii")
     if server.user is not None:
         shutil.chown(password, server.user)
-    words = ["-D", server.data, "-U", SUPERUSER, "--pwfile", password, "--auth=scram-sha-256"]
-    words += ["-E", "UTF8", "--locale=C.UTF-8", "--no-instructions"]
+    words = ["-D", str(server.data), "-U", SUPERUSER, "--pwfile", str(password)]
+    words += ["--auth=scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8", "--no-instructions"]
     try:
         done = subprocess.run(
-            [server.binaries / "initdb", *words],
+            [str(server.binaries / "initdb"), *words],
             capture_output=True,
             text=True,
             user=server.user,
