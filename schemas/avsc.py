@@ -16,14 +16,15 @@ Schema = dict[str, Any]
 """One parsed `.avsc` file."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Released:
-    """One version of a subject as released; `text` is the file, `schema` the same parsed."""
+    """One version of a subject; `text` is the file, `sha256` its digest on the day of release."""
 
     id: int
     subject: str
     version: int
     file: str
+    sha256: str
     text: str = field(repr=False)
     schema: Schema = field(repr=False)
 
@@ -78,7 +79,7 @@ def released() -> Mapping[str, tuple[Released, ...]]:
     for subject, rows in index.items():
         texts = [root.joinpath(row["file"]).read_text(encoding="utf-8") for row in rows]
         result[subject] = tuple(
-            Released(row["id"], subject, row["version"], row["file"], text, json.loads(text))
+            Released(subject=subject, **row, text=text, schema=json.loads(text))
             for row, text in zip(rows, texts, strict=True)
         )
     return MappingProxyType(result)

@@ -8,6 +8,7 @@ package; what it does not see (logical types, classes, code lists) is here.
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
 from itertools import chain
 from typing import Any, Final
 
@@ -244,11 +245,14 @@ def facts_used(sources: Mapping[str, Schema]) -> Iterator[str]:
 def nothing_lost(
     sources: Mapping[str, Schema], released: Mapping[str, Sequence[Released]]
 ) -> Iterator[str]:
-    """A released record keeps its file, ids are unique and versions count from 1."""
+    """A released record keeps its file and text, ids are unique and versions count from 1."""
     now = {subject_of(s) for s in sources.values()}
     ids = [r.id for rows in released.values() for r in rows]
     if len(ids) != len(set(ids)):
         yield "released: an id given twice"
+    for r in (r for rows in released.values() for r in rows):
+        if sha256(r.text.encode()).hexdigest() != r.sha256:
+            yield f"released: {r.file} is not what was released"
     for subject, rows in released.items():
         if subject not in now:
             yield f"released: {subject} has no file any more"

@@ -7,6 +7,7 @@ by `lint` before anything is written.
 import argparse
 import json
 import sys
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,7 +50,8 @@ def release(root: Path = _ROOT) -> list[str]:
         name = f"{stem}.v{version}.avsc"
         text = (root / f"{stem}.avsc").read_text(encoding="utf-8")
         (root / "released" / name).write_text(text, encoding="utf-8")
-        rows.append({"id": schema_id, "version": version, "file": name})
+        digest = sha256(text.encode()).hexdigest()
+        rows.append({"id": schema_id, "version": version, "file": name, "sha256": digest})
     index_file.write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return stems
 

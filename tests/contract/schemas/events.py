@@ -9,7 +9,7 @@ from uuid import UUID
 
 from hypothesis import strategies as st
 
-from schemas import Event, Facts, models
+from schemas import models
 from schemas.avsc import is_event, sources
 from schemas.check import FORMATS
 from schemas.codes import codes
@@ -23,7 +23,7 @@ def example_files() -> list[Path]:
     return sorted(EXAMPLES.glob("*/*.json"))
 
 
-def example(stem: str) -> Event | Facts:
+def example(stem: str) -> Any:
     """The first example of a schema file."""
     file = min((EXAMPLES / stem).glob("*.json"))
     return from_json(stem, json.loads(file.read_text(encoding="utf-8")))

@@ -68,7 +68,7 @@ def test_another_avro_library_reads_the_frame_with_the_served_schema(stem: str) 
 
 
 def test_facts_taken_away_by_the_relay_leave_a_readable_event() -> None:
-    e = encode(example("referral_sent"))  # type: ignore[arg-type]
+    e = encode(example("referral_sent"))
     assert e.facts is not None
     event: Any = decode(frame(e.schema_id, 4, e.body))
     assert event.facts is None

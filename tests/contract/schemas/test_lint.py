@@ -86,6 +86,12 @@ def starts_at_two(_: Tree, old: dict[str, tuple[Released, ...]]) -> None:
     old[first] = (replace(old[first][0], version=2),)
 
 
+def edited_after_release(_: Tree, old: dict[str, tuple[Released, ...]]) -> None:
+    """Touch a released file."""
+    first = next(iter(old))
+    old[first] = (replace(old[first][0], text=old[first][0].text + " "),)
+
+
 ENUM = {"type": "enum", "name": "CaseStatus", "codes": "case_status"}
 TEXT = {"name": "note", "type": "string", "class": "routing", "doc": "A note."}
 PLANTS: list[tuple[Plant, str]] = [
@@ -163,6 +169,7 @@ PLANTS: list[tuple[Plant, str]] = [
     (in_file("case_opened_facts", facts_of="referral.sent"), "facts_of: not sealed by that event"),
     (lambda tree, _: tree.pop("referral_sent"), "ReferralSent has no file any more"),
     (same_id_twice, "released: an id given twice"),
+    (edited_after_release, "case_opened.v1.avsc is not what was released"),
     (starts_at_two, "does not count from 1"),
 ]
 

@@ -14,11 +14,12 @@ from schemas.topics import consumers_of, event_types, retention_ms, topics
 
 SHOWN = (
     "address_confidentiality", "age_band", "appointment_outcome", "assent_status",
-    "capacity_status", "case_status", "confidentiality", "consent_form", "consent_giver", "consent_status",
-    "data_category", "decision_stage", "directory_status", "legal_basis", "org_type", "phenomenon",
-    "population_type", "priority", "purpose", "referral_outcome", "referral_reason_code",
-    "referral_status", "risk_level", "service_type", "sex", "sex_age_group", "smuggling_status",
-    "special_requirement", "trafficking_status", "withdrawal_effect",
+    "capacity_status", "case_status", "confidentiality", "consent_form", "consent_giver",
+    "consent_status", "data_category", "decision_stage", "directory_status", "legal_basis",
+    "org_type", "phenomenon", "population_type", "priority", "purpose", "referral_outcome",
+    "referral_reason_code", "referral_status", "risk_level", "service_type", "sex",
+    "sex_age_group", "smuggling_status", "special_requirement", "trafficking_status",
+    "withdrawal_effect",
 )  # fmt: skip
 
 
