@@ -1,7 +1,7 @@
 """What is wrong with a partner's message: code, field and rule, never a value.
 
-Guards that a refusal can be shown, logged and counted without showing what was submitted. Texts, HTTP status and
-issue codes belong to the refusal catalogue of the services.
+Guards that a refusal can be shown, logged and counted without showing what was submitted. Texts,
+HTTP status and issue codes belong to the refusal catalogue of the services.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ class Fault:
     rule: str
 
 
-class Faults(Exception):  # noqa: N818 -- a message has faults; it is not an error of ours
+class Faults(Exception):
     """A message that cannot be taken, with every reason found."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:

@@ -1,7 +1,8 @@
 """Bytes of a partner's JSON to a dictionary, or a refusal by rule.
 
-Guards everything behind it from what JSON parsers disagree on or choke on: encodings, duplicate keys, numbers that
-are none, lone surrogates, depth, size. It leaves the meaning of the document to the connectors.
+Guards everything behind it from what JSON parsers disagree on or choke on: encodings, duplicate
+keys, numbers that are none, lone surrogates, depth, size. It leaves the meaning of the document to
+the connectors.
 """
 
 import json

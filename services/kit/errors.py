@@ -1,7 +1,9 @@
-"""Refusals towards partners: the closed catalogue, the exception, and how a refusal reads as OperationOutcome.
+"""Refusals towards partners: the closed catalogue, the exception, and how a refusal reads as
+OperationOutcome.
 
-Guards that every refusal has a stable code, field, rule and a text in the reader's language, and that nothing
-submitted is ever echoed. Who refuses what is the business of the parts; HTTP belongs to the gateway.
+Guards that every refusal has a stable code, field, rule and a text in the reader's language, and
+that nothing submitted is ever echoed. Who refuses what is the business of the parts; HTTP belongs
+to the gateway.
 """
 
 import csv
@@ -57,7 +59,7 @@ def _row(row: Mapping[str, str]) -> Refusal:
     )
 
 
-class Refused(Exception):  # noqa: N818 -- a refusal is an answer, not a failure of ours
+class Refused(Exception):
     """An answer to a partner that says no. KeyError where a fault has no row in the catalogue."""
 
     def __init__(self, faults: Sequence[Fault], *, retry_after: int | None = None) -> None:
