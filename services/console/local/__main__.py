@@ -6,6 +6,7 @@ machine without containers `cauce up` does the same.
 
 import asyncio
 import os
+import pwd
 import sys
 from urllib.parse import urlsplit
 
@@ -13,23 +14,27 @@ from services.console.local import kafka, plan, postgres
 from services.console.local.keys import make_secrets
 from services.console.local.place import LocalError, Place, default_place
 from services.console.local.ports import LOOPBACK
-from services.console.local.processes import Command
+from services.console.local.processes import Command, group_of
 from services.console.local.provision import provision_database, provision_kafka
 from services.kit.migrate import MigrationError
 from services.kit.settings import Settings, SettingsError
 
-EVERYWHERE = "0.0.0.0"
+
+def _bind(host: str) -> str:
+    """Loopback when we are known there only, else every address of the container."""
+    return LOOPBACK if host == LOOPBACK else "0.0.0.0"
 
 
 def run_kafka(place: Place, settings: Settings) -> None:
     """Become the broker that `CAUCE_KAFKA_BOOTSTRAP` names."""
     address = urlsplit(f"//{settings.kafka_bootstrap}")
+    host = address.hostname or LOOPBACK
     broker = kafka.broker_of(
         place,
         port=address.port or 9092,
         controller_port=settings.kafka_controller_port,
-        host=address.hostname or LOOPBACK,
-        bind=EVERYWHERE,
+        host=host,
+        bind=_bind(host),
     )
     kafka.prepare(broker)
     _become(kafka.command(broker))
@@ -37,7 +42,9 @@ def run_kafka(place: Place, settings: Settings) -> None:
 
 def run_postgres(place: Place, settings: Settings) -> None:
     """Become the database server."""
-    server = postgres.server_of(place, port=settings.database_port, bind=EVERYWHERE)
+    server = postgres.server_of(
+        place, port=settings.database_port, bind=_bind(settings.database_host)
+    )
     postgres.prepare(server)
     _become(postgres.command(server))
 
@@ -46,7 +53,10 @@ def _become(command: Command) -> None:
     if command.cwd is not None:
         os.chdir(command.cwd)
     if command.user is not None:
-        raise LocalError("a container of this image does not run as root")
+        group = group_of(command.user)
+        os.setgroups([])
+        os.setgid(-1 if group is None else group)
+        os.setuid(pwd.getpwnam(command.user).pw_uid)
     os.execve(command.argv[0], list(command.argv), dict(command.env))  # noqa: S606 - ours
 
 

@@ -150,7 +150,8 @@ def test_a_local_error_is_one_line_and_a_status_of_one(
     monkeypatch.setenv("CAUCE_RUN", str(tmp_path))
     monkeypatch.setenv("CAUCE_NONSENSE", "1")
     assert cauce(["status"]) == 1
-    assert capsys.readouterr().err == "cauce: setting CAUCE_NONSENSE: Extra inputs are not permitted\n"
+    shown = capsys.readouterr().err
+    assert shown == "cauce: setting CAUCE_NONSENSE: Extra inputs are not permitted\n"
 
 
 def test_status_of_what_does_not_run_is_not_a_success(

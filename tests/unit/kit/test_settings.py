@@ -58,4 +58,5 @@ def test_private_networks_are_refused_with_a_public_origin() -> None:
     }
     with pytest.raises(SettingsError, match="CAUCE_EGRESS_PRIVATE_NETWORKS"):
         Settings.from_environment(environment)
-    assert Settings.from_environment({**environment, "CAUCE_PUBLIC_URL": "http://hub:8080"})
+    private = Settings.from_environment({**environment, "CAUCE_PUBLIC_URL": "http://hub:8080"})
+    assert private.egress_private_networks == "10.0.0.0/8"
