@@ -52,7 +52,7 @@ class Agency:
         self.journal.close()
 
     async def refer(self, bundle: dict[str, Any], key: str | None = None) -> dict[str, Any]:
-        """Send one referral until the hub accepts or refuses it; the ledger record of the answer."""
+        """Send one referral until the hub answers for good; the ledger record of that."""
         return await self._write("refer", "POST", "/fhir", bundle, key or str(uuid4()))
 
     async def withdraw(self, consent_id: str) -> dict[str, Any]:
