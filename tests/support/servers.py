@@ -16,7 +16,9 @@ from pathlib import Path
 
 import asyncpg
 
+from schemas.topics import topics
 from services.console.local import kafka, kafka_admin, postgres, processes
+from services.console.local.archive import make_archive
 from services.console.local.keys import database_passwords, kafka_passwords
 from services.console.local.place import Place
 from services.console.local.ports import free_ports
@@ -137,6 +139,7 @@ async def _copy_templates(place: Place, server: postgres.Server) -> Databases:
 @contextmanager
 def running_kafka(place: Place) -> Iterator[Kafka]:
     """A broker with all users, rights and topics."""
+    make_archive()
     port, controller_port = free_ports(2)
     broker = kafka.broker_of(place, port=port, controller_port=controller_port)
     kafka.prepare(broker)
@@ -156,7 +159,7 @@ def running_kafka(place: Place) -> Iterator[Kafka]:
 def empty_topics(running: Kafka) -> None:
     """All topics of the schemas, without records."""
     client = kafka_admin.connect(running.bootstrap, "admin", running.passwords["admin"])
-    kafka_admin.remake_topics(client, kafka_admin.topics())
+    kafka_admin.remake_topics(client, topics())
     client.close()
 
 

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from functools import partial
 
 from services.console.local import kafka, plan, postgres, processes
-from services.console.local.jars import java, kafka_jars
+from services.console.local.archive import make_archive
+from services.console.local.jars import java
 from services.console.local.keys import make_secrets
 from services.console.local.place import LocalError, Place
 from services.console.local.ports import check_free
@@ -73,8 +74,8 @@ def _start_servers(
 ) -> None:
     if kafka.NAME in wanted:
         java()
-        say("Apache Kafka's jars: checking (fetched the first time)")
-        kafka_jars()
+        say("Apache Kafka: checking the jars (the first time they are fetched and prepared)")
+        make_archive()
     if not given.kafka:
         place.secret("kafka.admin")
     make_secrets(place, settings.vault_keys_dir)

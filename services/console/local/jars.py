@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
-from services.console.local.place import LocalError, cache_folder, make_folder
+from services.console.local.place import LocalError, cache_folder, make_folder, short_hash
 
 VERSION = "4.3.1"
 BROKER = f"org.apache.kafka:kafka_2.13:{VERSION}"
@@ -88,6 +88,17 @@ def _resolve(coordinate: str, scratch: Path) -> list[Path]:
     except ImportError as error:
         raise LocalError("jgo is not installed: run `make install`") from error
     return [Path(jar) for jar in jgo.build(coordinate, cache_dir=scratch / "jgo").all_jars]
+
+
+def archive_path() -> Path:
+    """Where the start-up archive for this Java and these jars stands, there or not."""
+    return cache_folder() / f"kafka-{VERSION}" / f"{short_hash(Path(java()))}.aot"
+
+
+def archive_options() -> tuple[str, ...]:
+    """What makes a JVM use the archive; nothing when there is none (`archive.py` makes it)."""
+    path = archive_path()
+    return (f"-XX:AOTCache={path}", "-Xlog:aot=off", "-Xlog:cds=off") if path.exists() else ()
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import uuid
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from services.console.local.jars import java, kafka_jars
+from services.console.local.jars import archive_options, java, kafka_jars
 from services.console.local.place import LocalError, Place, make_folder, write_secret
 from services.console.local.ports import LOOPBACK, answers
 from services.console.local.processes import Command, start, wait_until
@@ -138,7 +138,7 @@ def _format(broker: Broker, settings: Path) -> None:
         args.write("\n".join(f'"{w}"' for w in [*words, "--add-scram", scram]))
         args.flush()
         done = subprocess.run(
-            [java(), *JVM, "-cp", f"{kafka_jars()}/*", f"@{args.name}"],
+            [java(), *JVM, *archive_options(), "-cp", f"{kafka_jars()}/*", f"@{args.name}"],
             capture_output=True,
             text=True,
             timeout=60,
@@ -156,8 +156,8 @@ def _cluster_id() -> str:
             return text
 
 
-def command(broker: Broker, *, jvm: tuple[str, ...] = ()) -> Command:
-    """How the broker is started."""
+def command(broker: Broker, *, jvm: tuple[str, ...] | None = None) -> Command:
+    """How the broker is started; `jvm` replaces the options of the start-up archive."""
     argv = [
         java(),
         *JVM,
@@ -167,7 +167,7 @@ def command(broker: Broker, *, jvm: tuple[str, ...] = ()) -> Command:
         "-Dlog4j2.disable.jmx=true",
         f"-Dlog4j2.configurationFile={broker.home / 'log4j2.properties'}",
         "--sun-misc-unsafe-memory-access=allow",
-        *jvm,
+        *(archive_options() if jvm is None else jvm),
         "-cp",
         f"{kafka_jars()}/*",
         "kafka.Kafka",
