@@ -37,7 +37,7 @@ run: $(INSTALLED) ## Start everything and run the main job on sample cases
 down: $(INSTALLED) ## Stop everything that `make run` started
 	$(BIN)/cauce down
 
-test: check ## Everything CI runs, on its own Kafka and PostgreSQL (T=path for a part)
+test: lint types imports ## Everything CI runs, on its own Kafka and PostgreSQL (T=path: a part)
 	$(BIN)/python -m pytest $(T)
 
 check: lint types imports unit ## The fast part: lint, types, import contracts, unit tests

@@ -9,6 +9,7 @@ from services.console.local.place import Place
 from services.console.local.postgres import Server
 from services.kit.settings import Settings
 from tests.support import servers
+from tests.support.hub import Hub, running_hub
 
 
 @pytest.fixture(scope="session")
@@ -56,3 +57,10 @@ def secrets(place: Place) -> Place:
 def settings(secrets: Place, pg: servers.Databases, kafka: servers.Kafka) -> Settings:
     """Settings of a hub on the module's databases and broker."""
     return servers.settings_for(secrets, pg, kafka)
+
+
+@pytest.fixture(scope="module")
+def hub(secrets: Place, settings: Settings) -> Iterator[Hub]:
+    """Vault, hub and both sandbox partners as processes, ready."""
+    with running_hub(secrets, settings) as running:
+        yield running

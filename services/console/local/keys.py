@@ -11,6 +11,7 @@ from pathlib import Path
 
 from services.console.local.kafka_admin import PRINCIPALS
 from services.console.local.place import Place, make_folder
+from services.kit.crypto import ed25519_public, new_es384_pem
 from services.kit.migrate import HUB_ROLES
 
 HUB_KEYS = ("token.key", "digest.key", "index.key", "alias.key")
@@ -23,8 +24,6 @@ VAULT_KEYS = ("root.key", "pseudonym.key", "index.key")
 
 def make_secrets(place: Place, vault_keys: Path) -> None:
     """Make every secret that is not there yet."""
-    from services.kit.crypto import new_ed25519, new_es384_pem
-
     for name in ("admin", *HUB_ROLES):
         place.secret(f"pg.{name}")
     for name in ("admin", "controller", *PRINCIPALS):
@@ -32,10 +31,9 @@ def make_secrets(place: Place, vault_keys: Path) -> None:
     for name in (*HUB_KEYS, *(f"service.{role}" for role in HUB_ROLES)):
         _once(place.secrets / name, secrets.token_bytes(32))
     for name in SIGNING:
-        if not (place.secrets / f"{name}.ed25519").exists():
-            seed, public = new_ed25519()
-            _once(place.secrets / f"{name}.ed25519", seed)
-            _once(place.secrets / f"{name}.pub", public)
+        seed = place.secrets / f"{name}.ed25519"
+        _once(seed, secrets.token_bytes(32))
+        _once(place.secrets / f"{name}.pub", ed25519_public(seed.read_bytes()))
     _once(place.secrets / "client.es384", new_es384_pem())
     make_folder(vault_keys, mode=0o700)
     make_folder(vault_keys / "epochs", mode=0o700)

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from services.console.local.place import REPOSITORY, LocalError, Place, make_folder, write_secret
 from services.console.local.processes import Command
+from services.kit.crypto import jwk_of, new_es384_pem
 from services.kit.settings import Settings
 
 VAULT, HUB, REFUGIO, ONG = "vault", "hub", "refugio-sur", "ong-norte"
@@ -101,8 +102,6 @@ def hub_jwks(place: Place) -> Path:
 
 def make_partner_files(place: Place) -> None:
     """Keys of the sandbox partners, and the hub's public key for them."""
-    from services.kit.crypto import jwk_of, new_es384_pem
-
     for name in (REFUGIO, ONG):
         home = partner_home(place, name)
         make_folder(home / "data", mode=0o700)
