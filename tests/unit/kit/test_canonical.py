@@ -10,8 +10,6 @@ from services.kit.canonical import canonical
 TEXT = st.text(max_size=8)
 NUMBERS = st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(-1e9, 1e9)
 LEAVES = st.none() | st.booleans() | TEXT | NUMBERS
-    st.none() | st.booleans() | TEXT | st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(-1e9, 1e9)
-)
 VALUES = st.recursive(
     LEAVES,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
@@ -32,5 +30,5 @@ def test_it_gives_what_the_reference_library_gives(value):
     "value", [{"n": 2**60}, {"n": float("nan")}, ["\ud800"], {1: 2}, [object()], [float("inf")]]
 )
 def test_what_has_no_canonical_form_is_refused_and_not_repeated(value):
-    with pytest.raises(ValueError, match="^not representable as canonical JSON$"):
+    with pytest.raises(ValueError, match=r"^not representable as canonical JSON$"):
         canonical(value)
