@@ -68,12 +68,13 @@ class ConsentService:
 
     async def _current(self, conn: Any, cases: Sequence[UUID]) -> dict[UUID, CaseConsent]:
         versions = await store.versions(conn, cases)
-        stale = {c: v for c, v in versions.items() if self._cached(c, v) is None}
+        held = {c: known for c, v in versions.items() if (known := self._cached(c, v)) is not None}
+        stale = {c: v for c, v in versions.items() if c not in held}
         found = await store.load(conn, stale) if stale else {}
         for case_ref, loaded in found.items():
             if loaded.version > 0:
                 self._keep(case_ref, loaded)
-        return {c: found.get(c) or self._cache[c] for c in cases}
+        return held | found
 
     def _cached(self, case_ref: UUID, version: int) -> CaseConsent | None:
         known = self._cache.get(case_ref)

@@ -178,6 +178,12 @@ async def name_cell(conn: Any, cell: str) -> None:
     )
 
 
+async def named_cell(conn: Any) -> str | None:
+    """The cell named in the database, None before the first start."""
+    name: str | None = await conn.fetchval("select cell from consent.setting")
+    return name
+
+
 def _record(row: asyncpg.Record, rules: tuple[ConsentRule, ...]) -> ConsentRecord:
     return ConsentRecord(
         consent_ref=row["consent_ref"],
