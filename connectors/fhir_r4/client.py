@@ -1,8 +1,8 @@
-"""Calls to one partner's FHIR server: push, search, poll, erasure; tokens by SMART Backend Services.
+"""Calls to one partner's FHIR server: push, search, poll, erasure, with SMART access tokens.
 
-It guards that an answer becomes what happens next (`Retry`, `Reject`, `Refuse`) and nothing of it is
-ever repeated. Addresses, deadlines and limits are the SDK's HTTP client's; signing is the caller's,
-so that no key enters a connector.
+It guards that an answer becomes what happens next (`Retry`, `Reject`, `Refuse`) and nothing of it
+is ever repeated. Addresses, deadlines and limits are the SDK's HTTP client's; signing is the
+caller's, so that no key enters a connector.
 """
 
 import time

@@ -1,0 +1,138 @@
+"""Is it FHIR R4, and only what the element table knows?
+
+Two checks over one resource: our own walk along `elements.csv` (names, JSON types, bindings, what
+is dropped, what is free text) and the `fhir.resources` models (formats, required elements,
+choices). Paths are made of FHIR's own names alone: a name that is not one of FHIR's is never
+repeated.
+"""
+
+from typing import Any
+
+from fhir.resources.R4B import get_fhir_model_class
+from pydantic import ValidationError
+
+from connectors.fhir_r4.inbound.report import Report
+from connectors.fhir_r4.inbound.tables import PRIMITIVES, RESOURCES, Element, elements, fhir_names
+
+MISSING = frozenset({"missing", "model_field_validation.missing"})
+WRONG_TYPE = frozenset(
+    {"list_type", "dict_type", "string_type", "bool_type", "int_type", "json_invalid", "model_type"}
+)
+
+
+def check_resource(resource: dict[str, Any], path: str, report: Report) -> None:
+    """Both checks; the second only where the first found nothing."""
+    found = len(report.faults)
+    walk(resource, resource["resourceType"], path, report)
+    if len(report.faults) == found:
+        validate(resource, path, report)
+
+
+def walk(node: dict[str, Any], owner: str, path: str, report: Report) -> None:
+    """Check one object against the rows of its owner, and everything below it that is read."""
+    known = elements()[owner]
+    for name, value in node.items():
+        row = known.get(name)
+        if row is not None:
+            _element(row, value, f"{path}.{name}", report)
+        elif name in fhir_names(owner):
+            report.add("unsupported", f"{path}.{name}", "element")
+        elif name != "resourceType" or owner not in RESOURCES:
+            report.add("structure", path, "unknown-element")
+
+
+def _element(row: Element, value: Any, path: str, report: Report) -> None:
+    if value is None:
+        report.add("structure", path, "null-value")
+    elif row.treatment == "ignored" or row.treatment == "resource":
+        return
+    elif row.treatment == "dropped":
+        report.drop(path)
+    elif row.treatment == "refused":
+        report.add("unsupported", path, "element")
+    elif row.many:
+        _list(row, value, path, report)
+    else:
+        _one(row, value, path, report)
+
+
+def _list(row: Element, value: Any, path: str, report: Report) -> None:
+    if not isinstance(value, list):
+        report.add("structure", path, "wrong-type")
+    elif not value:
+        report.add("structure", path, "empty-value")
+    else:
+        for place, item in enumerate(value):
+            _one(row, item, f"{path}[{place}]", report)
+
+
+def _one(row: Element, value: Any, path: str, report: Report) -> None:
+    if value is None:
+        report.add("structure", path, "null-value")
+    elif row.type in PRIMITIVES:
+        _primitive(row, value, path, report)
+    elif not isinstance(value, dict):
+        report.add("structure", path, "wrong-type")
+    elif not value:
+        report.add("structure", path, "empty-value")
+    elif row.treatment == "text-block":
+        _text_block(value, path, report)
+    elif row.treatment == "read":
+        walk(value, row.type, path, report)
+
+
+def _primitive(row: Element, value: Any, path: str, report: Report) -> None:
+    expected = {"string": str, "boolean": bool, "integer": int}[row.type]
+    if type(value) is not expected:
+        report.add("structure", path, "wrong-type")
+    elif isinstance(value, str) and not value.strip():
+        report.add("structure", path, "empty-value")
+    elif row.values and value not in row.values:
+        report.add("code-invalid", path, "not-in-list")
+    elif row.treatment == "narrative":
+        _narrative(value, path, report)
+
+
+def _narrative(value: str, path: str, report: Report) -> None:
+    if path.startswith(("Consent", "Bundle.identifier")):
+        report.add("unsupported", path, "element")
+    else:
+        report.narrative(path, value)
+
+
+def _text_block(value: dict[str, Any], path: str, report: Report) -> None:
+    if value.get("status") == "generated":
+        report.drop(path)
+    else:
+        report.add("unsupported", path, "text-status")
+
+
+def validate(resource: dict[str, Any], path: str, report: Report) -> None:
+    """Check formats, required elements and choices by the R4B model of the resource."""
+    try:
+        get_fhir_model_class(resource["resourceType"]).model_validate(resource)
+    except ValidationError as error:
+        for entry in error.errors(include_url=False, include_input=False, include_context=False):
+            _report_error(entry["type"], entry["loc"], path, report)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        report.add("structure", path, "bad-format")
+
+
+def _report_error(kind: str, loc: tuple[int | str, ...], path: str, report: Report) -> None:
+    if kind == "extra_forbidden":
+        report.add("structure", _path(loc[:-1], path), "unknown-element")
+    elif kind in MISSING:
+        report.add("required", _path(loc, path), "element")
+    elif kind in WRONG_TYPE:
+        report.add("structure", _path(loc, path), "wrong-type")
+    elif not loc:
+        report.add("structure", path, "several-choices")
+    else:
+        report.add("structure", _path(loc, path), "bad-format")
+
+
+def _path(loc: tuple[int | str, ...], path: str) -> str:
+    """A FHIRPath of the location; every name in it is a field of a FHIR model."""
+    for step in loc:
+        path += f"[{step}]" if isinstance(step, int) else f".{step}"
+    return path
