@@ -108,9 +108,10 @@ language sql immutable strict parallel safe
 as $$ select hashtextextended(case_ref::text, 0) $$;
 
 -- May facts sealed for this purpose be published now? One live permit for (case, purpose); for
--- statistics it must name the cell. Takes no lock: the caller orders it after its own.
+-- statistics it must name the cell. Takes no lock: the caller orders it after its own. Volatile on
+-- purpose: a stable function would see the snapshot of its caller, from before a wait.
 create function consent.gate(cases uuid[], purposes text[]) returns boolean[]
-language plpgsql stable security definer set search_path = consent, pg_temp
+language plpgsql security definer set search_path = consent, pg_temp
 as $$
 declare at timestamptz := clock_timestamp();
 begin

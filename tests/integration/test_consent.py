@@ -111,9 +111,7 @@ async def gate(pg: Databases, held: ConsentRecord, *purposes: str) -> list[bool]
 async def events(pg: Databases, case_ref: UUID) -> list[str]:
     conn = await asyncpg.connect(pg.admin_dsn)
     try:
-        rows = await conn.fetch(
-            "select type from bus.event where case_ref = $1 order by case_seq", case_ref
-        )
+        rows = await conn.fetch("select type from bus.event where key = $1 order by seq", case_ref)
         return [r["type"] for r in rows]
     finally:
         await conn.close()
