@@ -1,0 +1,232 @@
+"""Partner organisations as every service sees them: who they are, what was agreed, how to reach them.
+
+It guards that nobody acts on a partner record older than ten seconds: the cache is refreshed each
+second, and when the registry cannot be read for longer than that, no partner counts as known (fail
+closed). Registering, activating and suspending a partner belong to the gateway.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from types import MappingProxyType
+from typing import Any, Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import asyncpg
+import orjson
+
+from services.kit.db import Unavailable
+
+REFRESH_SECONDS: Final = 1.0
+STALE_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Agreement:
+    """What was signed: period (both days included), purposes, categories, service types."""
+
+    ref: str
+    valid_from: date
+    valid_to: date
+    purposes: frozenset[str]
+    categories: frozenset[str]
+    service_types_out: frozenset[str]
+    """What the partner may refer to others."""
+    service_types_in: frozenset[str]
+    """What the partner takes from others."""
+    erasure_days: int
+    transfer_mechanism: str | None = None
+    """What allows a transfer to another country; None: none was recorded."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Connector:
+    """How to reach the partner's system; `answers` is `patch` (it writes to us) or `poll`."""
+
+    name: str
+    base_url: str
+    token_url: str
+    client_id: str
+    answers: str
+    mapping_version: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """A service of a partner in the directory (HealthcareService); ages in whole years."""
+
+    entry_ref: UUID
+    org: str
+    name: str
+    service_types: frozenset[str]
+    country: str
+    admin1: tuple[str, ...]
+    age_min: int | None
+    age_max: int | None
+    population_types: frozenset[str]
+    """Empty: everybody."""
+    languages: tuple[str, ...]
+    capacity_status: str
+    directory_status: str
+    address_confidentiality: str
+    response_time_hours: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Partner:
+    """A partner organisation (`wire.md` §8)."""
+
+    org: str
+    version: int
+    name: str
+    alias: str
+    """Neutral name under which it appears where its own would reveal the phenomenon."""
+    org_type: str
+    country: str
+    language: str
+    roles: frozenset[str]
+    agreement: Agreement
+    connector: Connector | None
+    jwks: Mapping[str, Any] = field(repr=False)
+    transport: str
+    requests_per_minute: int | None
+    concurrency: int | None
+    labels: frozenset[str]
+    status: str
+    services: tuple[Entry, ...]
+
+    def in_force(self, day: date) -> bool:
+        """Whether the partner is active and its agreement covers this day."""
+        agreed = self.agreement.valid_from <= day <= self.agreement.valid_to
+        return self.status == "active" and agreed
+
+    def entry(self, entry_ref: UUID) -> Entry | None:
+        """Its directory entry of that reference."""
+        return next((e for e in self.services if e.entry_ref == entry_ref), None)
+
+
+def read_partner(org: str, version: int, record: Mapping[str, Any]) -> Partner:
+    """A partner from its stored record, which the gateway checked when it was registered."""
+    connector = record.get("connector")
+    return Partner(
+        org=org,
+        version=version,
+        name=record["name"],
+        alias=record["alias"],
+        org_type=record["org_type"],
+        country=record["country"],
+        language=record["language"],
+        roles=frozenset(record["roles"]),
+        agreement=_agreement(record["agreement"]),
+        connector=Connector(**connector) if connector else None,
+        jwks=MappingProxyType(record["jwks"]),
+        transport=record["transport"],
+        requests_per_minute=record["requests_per_minute"],
+        concurrency=record["concurrency"],
+        labels=frozenset(record["labels"]),
+        status=record["status"],
+        services=tuple(_entry(org, one) for one in record["services"]),
+    )
+
+
+def _agreement(record: Mapping[str, Any]) -> Agreement:
+    return Agreement(
+        ref=record["ref"],
+        valid_from=date.fromisoformat(record["valid_from"]),
+        valid_to=date.fromisoformat(record["valid_to"]),
+        purposes=frozenset(record["purposes"]),
+        categories=frozenset(record["categories"]),
+        service_types_out=frozenset(record["service_types_out"]),
+        service_types_in=frozenset(record["service_types_in"]),
+        erasure_days=record["erasure_days"],
+        transfer_mechanism=record["transfer_mechanism"],
+    )
+
+
+def _entry(org: str, record: Mapping[str, Any]) -> Entry:
+    return Entry(
+        entry_ref=UUID(record["entry_ref"]),
+        org=org,
+        name=record["name"],
+        service_types=frozenset(record["service_types"]),
+        country=record["country"],
+        admin1=tuple(record["admin1"]),
+        age_min=record["age_min"],
+        age_max=record["age_max"],
+        population_types=frozenset(record["population_types"]),
+        languages=tuple(record["languages"]),
+        capacity_status=record["capacity_status"],
+        directory_status=record["directory_status"],
+        address_confidentiality=record["address_confidentiality"],
+        response_time_hours=record["response_time_hours"],
+    )
+
+
+class Partners:
+    """The registry as of at most a second ago (ten while the database does not answer)."""
+
+    def __init__(self, pool: asyncpg.Pool, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._pool = pool
+        self._monotonic = monotonic
+        self._read_at: float | None = None
+        self._known: Mapping[str, Partner] = MappingProxyType({})
+        self._entries: Mapping[UUID, Entry] = MappingProxyType({})
+        self._reading = asyncio.Lock()
+
+    async def all(self) -> Mapping[str, Partner]:
+        """Every registered partner by org; Unavailable when the registry cannot be read."""
+        await self._refresh()
+        return self._known
+
+    async def get(self, org: str) -> Partner | None:
+        """The partner, whatever its status; None when there is none."""
+        return (await self.all()).get(org)
+
+    async def active(self, org: str, now: datetime, zone: ZoneInfo) -> Partner | None:
+        """The partner when it is active and its agreement covers the cell's day."""
+        partner = await self.get(org)
+        return partner if partner and partner.in_force(now.astimezone(zone).date()) else None
+
+    async def entry(self, entry_ref: UUID) -> Entry | None:
+        """A directory entry by its reference."""
+        await self._refresh()
+        return self._entries.get(entry_ref)
+
+    def forget(self) -> None:
+        """Read again at the next question (the registry was just changed here)."""
+        self._read_at = None
+
+    async def _refresh(self) -> None:
+        if self._age() < REFRESH_SECONDS:
+            return
+        async with self._reading:
+            if self._age() < REFRESH_SECONDS:
+                return
+            try:
+                rows = await self._pool.fetch("select org, version, record from gateway.partners()")
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+                if self._age() >= STALE_SECONDS:
+                    raise Unavailable("partners") from error
+                return
+            self._take(rows)
+            self._read_at = self._monotonic()
+
+    def _age(self) -> float:
+        return float("inf") if self._read_at is None else self._monotonic() - self._read_at
+
+    def _take(self, rows: list[asyncpg.Record]) -> None:
+        old = self._known
+        known = {r["org"]: _same_or_new(old.get(r["org"]), r) for r in rows}
+        self._known = MappingProxyType(known)
+        self._entries = MappingProxyType(
+            {e.entry_ref: e for p in known.values() for e in p.services}
+        )
+
+
+def _same_or_new(old: Partner | None, row: asyncpg.Record) -> Partner:
+    if old is not None and old.version == row["version"]:
+        return old
+    return read_partner(row["org"], row["version"], orjson.loads(row["record"]))
