@@ -1,4 +1,4 @@
-"""Partner organisations as every service sees them: who they are, what was agreed, how to reach them.
+"""Partner organisations as every service sees them: who they are, what was agreed, how to reach.
 
 It guards that nobody acts on a partner record older than ten seconds: the cache is refreshed each
 second, and when the registry cannot be read for longer than that, no partner counts as known (fail
@@ -59,6 +59,8 @@ class Entry:
     """A service of a partner in the directory (HealthcareService); ages in whole years."""
 
     entry_ref: UUID
+    id: str
+    """Its id on FHIR, chosen by the partner (`HealthcareService/<id>`), unique in the cell."""
     org: str
     name: str
     service_types: frozenset[str]
@@ -103,9 +105,9 @@ class Partner:
         agreed = self.agreement.valid_from <= day <= self.agreement.valid_to
         return self.status == "active" and agreed
 
-    def entry(self, entry_ref: UUID) -> Entry | None:
-        """Its directory entry of that reference."""
-        return next((e for e in self.services if e.entry_ref == entry_ref), None)
+    def entry(self, entry_id: str) -> Entry | None:
+        """Its directory entry of that id."""
+        return next((e for e in self.services if e.id == entry_id), None)
 
 
 def read_partner(org: str, version: int, record: Mapping[str, Any]) -> Partner:
@@ -149,6 +151,7 @@ def _agreement(record: Mapping[str, Any]) -> Agreement:
 def _entry(org: str, record: Mapping[str, Any]) -> Entry:
     return Entry(
         entry_ref=UUID(record["entry_ref"]),
+        id=record["id"],
         org=org,
         name=record["name"],
         service_types=frozenset(record["service_types"]),
@@ -173,7 +176,7 @@ class Partners:
         self._monotonic = monotonic
         self._read_at: float | None = None
         self._known: Mapping[str, Partner] = MappingProxyType({})
-        self._entries: Mapping[UUID, Entry] = MappingProxyType({})
+        self._entries: Mapping[str, Entry] = MappingProxyType({})
         self._reading = asyncio.Lock()
 
     async def all(self) -> Mapping[str, Partner]:
@@ -190,10 +193,10 @@ class Partners:
         partner = await self.get(org)
         return partner if partner and partner.in_force(now.astimezone(zone).date()) else None
 
-    async def entry(self, entry_ref: UUID) -> Entry | None:
-        """A directory entry by its reference."""
+    async def entries(self) -> Mapping[str, Entry]:
+        """Every directory entry by its id."""
         await self._refresh()
-        return self._entries.get(entry_ref)
+        return self._entries
 
     def forget(self) -> None:
         """Read again at the next question (the registry was just changed here)."""
@@ -221,9 +224,7 @@ class Partners:
         old = self._known
         known = {r["org"]: _same_or_new(old.get(r["org"]), r) for r in rows}
         self._known = MappingProxyType(known)
-        self._entries = MappingProxyType(
-            {e.entry_ref: e for p in known.values() for e in p.services}
-        )
+        self._entries = MappingProxyType({e.id: e for p in known.values() for e in p.services})
 
 
 def _same_or_new(old: Partner | None, row: asyncpg.Record) -> Partner:
