@@ -46,5 +46,5 @@ async def build(rt: Runtime) -> Service:
             )
         ],
         loops=[partial(run_as_leader, rt, "consent-expiry", sweep)],
-        pings={"database": ping},
+        pings={"cell": ping},
     )

@@ -29,7 +29,7 @@ on conflict (erasure_ref) do update set withdrawal_effect = excluded.withdrawal_
 async def handle(conn: Any, received: Sequence[Received]) -> None:
     """Write down disclosures and reported effects of a batch."""
     events = [r.event for r in received]
-    made = [e for e in events if isinstance(e, DisclosureMade) and e.consent_ref is not None]
+    made = [e for e in events if isinstance(e, DisclosureMade)]
     if made:
         await conn.execute(
             _DISCLOSED,
