@@ -11,6 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+SOCKET_BYTES = 104
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 
@@ -43,6 +44,19 @@ class Place:
     def kafka(self) -> Path:
         """Kafka's settings and data."""
         return self.root / "kafka"
+
+    @property
+    def socket(self) -> Path:
+        """The vault's socket; under a deep folder in a private one of the system's (108 bytes)."""
+        path = self.root / "vault.sock"
+        if len(os.fsencode(path)) < SOCKET_BYTES:
+            return path
+        folder = Path(tempfile.gettempdir()) / f"cauce-{short_hash(self.root)}"
+        make_folder(folder, mode=0o700)
+        info = folder.stat()
+        if info.st_uid != os.geteuid() or info.st_mode & 0o077:
+            raise LocalError(f"{folder} belongs to somebody else: remove it")
+        return folder / "vault.sock"
 
     def make(self) -> None:
         """Create the folders; existing ones stay."""

@@ -44,7 +44,7 @@ def local_settings(place: Place, environment: Mapping[str, str]) -> Settings:
     defaults = {
         "CAUCE_SECRETS_DIR": str(place.secrets),
         "CAUCE_VAULT_KEYS_DIR": str(place.root / "vault-keys"),
-        "CAUCE_VAULT_URL": f"unix:{place.root / 'vault.sock'}",
+        "CAUCE_VAULT_URL": f"unix:{place.socket}",
         "CAUCE_EGRESS_PRIVATE_NETWORKS": "127.0.0.0/8",
     }
     if given.database_url:

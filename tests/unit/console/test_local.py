@@ -26,6 +26,14 @@ def here(tmp_path: Path) -> Place:
     return made
 
 
+def test_the_socket_of_the_vault_fits_into_an_address(tmp_path: Path) -> None:
+    assert Place(root=Path("/srv/cauce")).socket == Path("/srv/cauce/vault.sock")
+    deep = Place(root=tmp_path / ("d" * 120))
+    assert len(str(deep.socket)) < 104
+    assert stat.S_IMODE(deep.socket.parent.stat().st_mode) == 0o700
+    deep.socket.parent.rmdir()
+
+
 def sleeper(name: str = "sleeper", seconds: int = 60) -> processes.Command:
     argv = [sys.executable, "-c", f"import time; time.sleep({seconds})"]
     return processes.Command(name=name, argv=argv, env={}, dies_with_us=True)
