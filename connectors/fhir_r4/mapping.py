@@ -72,7 +72,7 @@ def _submission(entries: Entries, context: Context, report: Report) -> Submissio
     more = read_extensions(request.resource, "ServiceRequest", request.path, base, report)
     facts = more["case-facts"][0] if "case-facts" in more else {}
     person = to_person(entries, facts, now, zone, report)
-    consent: Consent = to_consent(entries, org, now, zone, person.is_minor, report)
+    consent: Consent = to_consent(entries, org, now, zone, report, minor=person.is_minor)
     referral = to_referral(entries, org, now, zone, more, consent.items, report)
     case = to_case(entries, facts, report)
     texts = tuple(text for _, text in report.narratives)

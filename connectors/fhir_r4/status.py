@@ -1,5 +1,4 @@
-"""Task.status and businessStatus on one side, the referral's states and commands on the other (both
-as data).
+"""Task.status and businessStatus against the referral's states and commands, both as data.
 
 Guards that a partner's answer becomes exactly the commands the tables name, the shortest path where
 it skipped steps. The state machine itself, its guards and versions belong to the referral service.

@@ -1,5 +1,4 @@
-"""Sample referrals of `ong-norte`: invented people and the FHIR Bundles that a case manager would
-send.
+"""Sample referrals of `ong-norte`: invented people and the Bundles a case manager would send.
 
 Used by the sandbox and by tests. Nobody here exists: names are put together at random, documents
 and telephone numbers are from ranges that are not given out.
@@ -12,14 +11,13 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
+from connectors.sandbox.people import SamplePerson, person
+
 BASE = "https://cauce.example/fhir"
 V3 = "http://terminology.hl7.org/CodeSystem/v3-"
 TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
 US_CORE = "http://hl7.org/fhir/us/core/StructureDefinition"
 
-GIVEN = ("Aurelia", "Benita", "Casilda", "Domitila", "Eulalia", "Fermina", "Gumersinda", "Herminia")
-FAMILY = ("Quintalba", "Rosmarín", "Salvatierra", "Tolmares", "Urdaniel", "Velasmar", "Yarumeda")
-TOWNS = ("Villa Serena", "Puerto Almendro", "San Telmo del Llano", "Aguas Mansas")
 V3_OF_PURPOSE = {
     "service_referral": "COC",
     "family_tracing": "COC",
@@ -28,38 +26,6 @@ V3_OF_PURPOSE = {
     "emergency": "ETREAT",
     "case_management": "TREAT",
 }
-
-
-@dataclass(frozen=True)
-class SamplePerson:
-    """An invented person; the fields are what the Bundle says of her."""
-
-    number: str
-    given: str
-    family: str
-    birth_date: str = "1998-04-12"
-    gender: str = "female"
-    phone: str = "+57 000 5550100"
-    town: str = "Villa Serena"
-    country: str = "COL"
-    admin1: str = "CO-ANT"
-    nationality: str = "VEN"
-    language: str = "es"
-
-
-def person(seed: int) -> SamplePerson:
-    """The invented person of a seed, always the same."""
-    random = Random(seed)  # noqa: S311 -- variety, not secrecy
-    born = datetime(1966, 1, 1, tzinfo=UTC) + timedelta(days=random.randrange(14_000))
-    return SamplePerson(
-        number=f"ZZ{seed:08d}",
-        given=f"{random.choice(GIVEN)} {random.choice(GIVEN)}",
-        family=f"{random.choice(FAMILY)} {random.choice(FAMILY)}",
-        birth_date=born.date().isoformat(),
-        gender=random.choice(("female", "male")),
-        phone=f"+57 000 {random.randrange(10_000_000):07d}",
-        town=random.choice(TOWNS),
-    )
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One reason: `(code, rule)` names a row of the refusal catalogue, `field` the element's path."""
+    """One reason: `(code, rule)` is a row of the refusal catalogue, `field` the path."""
 
     code: str
     field: str

@@ -17,7 +17,7 @@ MAX_INTEGER = 2**53 - 1
 """Largest integer that every JSON reader holds exactly (RFC 8785 §3.2.2.3)."""
 BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 SUSPECT = re.compile(rb"\\u(?:0000|[dD][89abAB])")
-"""An escape that may be U+0000 or half of a pair; only then the strings are looked at one by one."""
+"""An escape that may be U+0000 or half of a pair: only then is every string looked at."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,4 @@
-"""Refusals towards partners: the closed catalogue, the exception, and how a refusal reads as
-OperationOutcome.
+"""Refusals towards partners: the closed catalogue, the exception, the OperationOutcome.
 
 Guards that every refusal has a stable code, field, rule and a text in the reader's language, and
 that nothing submitted is ever echoed. Who refuses what is the business of the parts; HTTP belongs

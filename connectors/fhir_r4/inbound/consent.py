@@ -29,7 +29,7 @@ GIVER_EXTENSIONS = ("consent-form", "collected-by-role", "legal-basis")
 
 
 def to_consent(
-    entries: Entries, org: str, now: datetime, zone: ZoneInfo, minor: bool | None, report: Report
+    entries: Entries, org: str, now: datetime, zone: ZoneInfo, report: Report, *, minor: bool | None
 ) -> Consent:
     """The consent of the Bundle, given to `org`."""
     entry = entries.one("Consent")
@@ -39,7 +39,7 @@ def to_consent(
     more = read_extensions(node, "Consent", path, entries.canonical_base, report)
     given = _given_at(node, path, now, zone, report)
     valid_from, valid_to = _validity(node, path, given, now, zone, report)
-    giver, relative = _giver(entry, entries, minor, more, report)
+    giver, relative = _giver(entry, entries, more, report, minor=minor)
     provisions = node.get("provision", {}).get("provision", [])
     at = f"{path}.provision.provision"
     items = to_items(provisions, at, entries, (valid_from, valid_to), zone, report)
@@ -50,7 +50,7 @@ def to_consent(
         collected_by_role=_first(more, "collected-by-role"),
         giver=giver,
         giver_relative=relative,
-        assent=_assent(more, path, minor, report),
+        assent=_assent(more, path, report, minor=minor),
         linked_to_perpetrator=_linked(more, path, report),
         given_at=given,
         valid_from=valid_from,
@@ -118,9 +118,7 @@ def _validity(
         report.add("consent-root", path, "root")
     start, end = period(root.get("period"), zone, f"{path}.period", report)
     start = start or given
-    if end is None:
-        report.add("consent-period", f"{path}.period", "period")
-    elif given is not None and end > months_later(given, LONGEST_MONTHS, zone):
+    if end is None or (given and end > months_later(given, LONGEST_MONTHS, zone)):
         report.add("consent-period", f"{path}.period", "period")
     elif end <= now:
         report.add("consent-expired", f"{path}.period", "expired")
@@ -143,7 +141,7 @@ def _notice(node: Mapping[str, Any], path: str, base: str, report: Report) -> st
 
 
 def _giver(
-    entry: Entry, entries: Entries, minor: bool | None, more: Found, report: Report
+    entry: Entry, entries: Entries, more: Found, report: Report, *, minor: bool | None
 ) -> tuple[str | None, int | None]:
     """`self`, `caregiver` or `legal_guardian`; absent only under another legal basis."""
     performers = entry.resource.get("performer", [])
@@ -172,7 +170,7 @@ def _role(relative: Mapping[str, Any]) -> str:
     return "legal_guardian" if codes & {"GUARD", "POWATT"} else "caregiver"
 
 
-def _assent(more: Found, path: str, minor: bool | None, report: Report) -> str | None:
+def _assent(more: Found, path: str, report: Report, *, minor: bool | None) -> str | None:
     assent: str | None = _first(more, "assent")
     missing = minor and assent in (None, "not_applicable")
     if missing or assent == "dissented":

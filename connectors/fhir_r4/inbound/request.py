@@ -239,7 +239,7 @@ FIELD_OF = {
 
 
 def _conditions(entries: Entries, report: Report) -> dict[str, tuple[Coded, ...]]:
-    """reasonCode and Condition.code by the field their category gives them."""
+    """Codes of reasonCode and Condition.code by the field their category gives them."""
     request = entries.one("ServiceRequest")
     _check_reasons(request, entries, report)
     concepts = [

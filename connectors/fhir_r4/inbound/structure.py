@@ -6,6 +6,7 @@ choices). Paths are made of FHIR's own names alone: a name that is not one of FH
 repeated.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from fhir.resources.R4B import get_fhir_model_class
@@ -15,6 +16,7 @@ from connectors.fhir_r4.inbound.report import Report
 from connectors.fhir_r4.inbound.tables import PRIMITIVES, RESOURCES, Element, elements, fhir_names
 
 MISSING = frozenset({"missing", "model_field_validation.missing"})
+JSON_TYPE: Mapping[str, type] = {"string": str, "boolean": bool, "integer": int}
 WRONG_TYPE = frozenset(
     {"list_type", "dict_type", "string_type", "bool_type", "int_type", "json_invalid", "model_type"}
 )
@@ -44,7 +46,7 @@ def walk(node: dict[str, Any], owner: str, path: str, report: Report) -> None:
 def _element(row: Element, value: Any, path: str, report: Report) -> None:
     if value is None:
         report.add("structure", path, "null-value")
-    elif row.treatment == "ignored" or row.treatment == "resource":
+    elif row.treatment in {"ignored", "resource"}:
         return
     elif row.treatment == "dropped":
         report.drop(path)
@@ -82,15 +84,15 @@ def _one(row: Element, value: Any, path: str, report: Report) -> None:
 
 
 def _primitive(row: Element, value: Any, path: str, report: Report) -> None:
-    expected = {"string": str, "boolean": bool, "integer": int}[row.type]
-    if type(value) is not expected:
+    if type(value) is not JSON_TYPE[row.type]:
         report.add("structure", path, "wrong-type")
-    elif isinstance(value, str) and not value.strip():
+        return
+    if isinstance(value, str) and not value.strip():
         report.add("structure", path, "empty-value")
     elif row.values and value not in row.values:
         report.add("code-invalid", path, "not-in-list")
     elif row.treatment == "narrative":
-        _narrative(value, path, report)
+        _narrative(str(value), path, report)
 
 
 def _narrative(value: str, path: str, report: Report) -> None:

@@ -1,5 +1,6 @@
-"""Codes, dates and periods inside FHIR values: small readers that report what is wrong and answer
-None.
+"""Codes, dates and periods inside FHIR values: small readers that report what is wrong.
+
+Each answers None where it reported; nothing here knows what the value is for.
 """
 
 from calendar import monthrange
@@ -69,7 +70,7 @@ def identifiers(
 def first_day(text: str) -> date:
     """First day a FHIR date (year, month or day) can mean; ValueError otherwise."""
     parts = [int(part) for part in text.split("-")]
-    return date(*(parts + [1, 1])[:3])
+    return date(*[*parts, 1, 1][:3])
 
 
 def last_day(text: str) -> date:
@@ -89,7 +90,7 @@ def _midnight(day: date, zone: ZoneInfo) -> datetime:
 def instant(
     text: str | None, zone: ZoneInfo, path: str, report: Report, *, end: bool = False
 ) -> datetime | None:
-    """A FHIR dateTime in UTC. A date is its first instant in the cell's zone, as an end its last."""
+    """A FHIR dateTime in UTC; a date is its first instant in the zone, as an end its last."""
     if text is None:
         return None
     try:
