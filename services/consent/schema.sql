@@ -2,6 +2,10 @@
 -- live at its version. Every writer holds the exclusive lock of the case and adds 1 to the version;
 -- whoever acts on a decision holds the shared one (hold). No identity: codes, ids and times only.
 
+-- Forms of what may stand here: a code, or the id of a notice or person. No form can hold a name.
+create domain consent.code as text check (value ~ '^[a-z0-9][a-z0-9_.-]{0,63}$');
+create domain consent.mark as text check (value ~ '^[A-Za-z0-9][A-Za-z0-9._:/#|@-]{0,199}$');
+
 create table consent.setting (
     only_row boolean primary key default true check (only_row),
     cell text not null
@@ -22,13 +26,13 @@ create table consent.record (
         check (status in ('given', 'renewed', 'withdrawn', 'revoked', 'expired', 'invalidated')),
     legal_basis text not null check (legal_basis in (
         'consent', 'vital_interest', 'legal_obligation', 'best_interests_of_child')),
-    reason_code text,
-    approver_ref text check (approver_ref ~ '^[a-z0-9][a-z0-9._:-]{0,63}$'),
-    notice text not null check (length(notice) <= 200),
+    reason_code consent.code,
+    approver_ref consent.mark,
+    notice consent.mark not null,
     language text not null check (language ~ '^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$'),
-    form text not null,
-    giver text not null,
-    assent text,
+    form consent.code not null,
+    giver consent.code not null,
+    assent consent.code,
     given_at timestamptz not null,
     valid_from timestamptz not null,
     valid_to timestamptz not null,
@@ -46,9 +50,9 @@ create table consent.item (
     until_version bigint,
     case_ref uuid not null,
     decision text not null check (decision in ('permit', 'deny')),
-    purpose text,
-    to_org text,
-    to_kind text,
+    purpose consent.code,
+    to_org consent.code,
+    to_kind consent.code,
     data_categories text[] not null,
     valid_from timestamptz not null,
     valid_to timestamptz not null,

@@ -20,7 +20,7 @@ from schemas.models import ConsentGiven
 from services.kit.ports import ConsentRecord, ConsentRule
 
 _CHANGED: Final = "P0C02"
-_NOT_STORABLE: Final = "P0C03"
+_NOT_STORABLE: Final = frozenset({"P0C03", "23514"})
 
 
 class ConsentChangedError(Exception):
@@ -28,7 +28,7 @@ class ConsentChangedError(Exception):
 
 
 class ConsentNotStorableError(Exception):
-    """The record is no valid renewal, or an emergency without vital interest. Nothing stored."""
+    """No valid renewal, an emergency without vital interest, or no code where one belongs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +84,7 @@ async def consent_record(conn: Any, items: Sequence[Given]) -> list[int]:
     except asyncpg.PostgresError as error:
         if error.sqlstate == _CHANGED:
             raise ConsentChangedError from None
-        if error.sqlstate == _NOT_STORABLE:
+        if error.sqlstate in _NOT_STORABLE:
             raise ConsentNotStorableError from None
         raise
     return list(versions)

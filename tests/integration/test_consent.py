@@ -185,8 +185,8 @@ async def test_a_renewal_takes_the_place_of_the_former_items(hub: Hub) -> None:
     assert await hub.service.read([held.consent_ref]) == [replace(renewed, version=2)]
 
 
-@pytest.mark.parametrize("what", ["narrower", "other-source", "withdrawn", "emergency"])
-async def test_what_is_no_renewal_is_not_stored(hub: Hub, what: str) -> None:
+@pytest.mark.parametrize("what", ["narrower", "other-source", "withdrawn", "emergency", "text"])
+async def test_what_is_no_renewal_and_no_code_is_not_stored(hub: Hub, what: str) -> None:
     held = fresh()
     await hub.give(held)
     version = 1
@@ -196,6 +196,7 @@ async def test_what_is_no_renewal_is_not_stored(hub: Hub, what: str) -> None:
         "other-source": replace(held, source_org="otra-org"),
         "withdrawn": held,
         "emergency": fresh(records.permit(purpose="emergency"), case=held.case_ref),
+        "text": fresh(case=held.case_ref, giver="Rosa Inventada"),
     }[what]
     if what == "withdrawn":
         version = (await hub.take_back(held)).version
