@@ -303,6 +303,10 @@ class Command:
     outcome: str | None = None
     appointment_outcome: str | None = None
     synthesised: bool = False
+    attempts: int = 1
+    """Of a delivery report: how often the partner was called."""
+    error_class: str | None = None
+    """Of a delivery report: what the last attempt failed with."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -35,7 +35,7 @@ class Told:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cause:
-    """What an event follows from: `attempts` and `error_class` of a delivery, consent's `status`."""
+    """What an event follows from: a delivery's `attempts` and `error_class`, consent's status."""
 
     causation_id: UUID | None = None
     attempts: int = 1

@@ -1,0 +1,97 @@
+"""Wiring of the referral service: the port, the consumer of the case log, the timers."""
+
+import asyncio
+from datetime import timedelta
+from functools import partial
+from typing import Final
+from uuid import uuid4
+from zoneinfo import ZoneInfo
+
+import asyncpg
+
+from services.kit.bus import Subscription
+from services.kit.lead import run_as_leader
+from services.kit.partners import Partners
+from services.kit.ports import MAX_BATCH, Command, Consent, Referral, Vault
+from services.kit.runtime import Runtime, Service
+from services.referral import store
+from services.referral.commands import Commands
+from services.referral.consumer import TYPES, Consumer
+from services.referral.facts import Keys
+from services.referral.judge import Judge
+
+TIMER_SECONDS: Final = 1.0
+COUNT_EVERY: Final = 10
+"""Timer rounds between two counts of all referrals for the metrics."""
+REMEMBERED: Final = timedelta(days=30)
+
+
+class Recipients:
+    """Active recipients of the registry."""
+
+    def __init__(self, rt: Runtime, partners: Partners) -> None:
+        self._rt = rt
+        self._partners = partners
+        self._zone = ZoneInfo(rt.settings.time_zone)
+
+    async def kind(self, org: str) -> str | None:
+        """Organisation type of an active recipient, None when it may receive nothing now."""
+        found = await self._partners.active(org, self._rt.clock(), self._zone)
+        return found.org_type if found is not None and "recipient" in found.roles else None
+
+
+async def build(rt: Runtime) -> Service:
+    """Make the service of this process."""
+    pool = await rt.pool()
+    keys = Keys(rt.port(Vault))
+    judge = Judge(rt.port(Consent), Recipients(rt, Partners(pool)))
+    commands = Commands(pool, keys, judge, rt.clock, rt.settings.window_ms)
+    consumer = Consumer(keys, judge, rt.clock, cell=rt.settings.cell)
+    return Service(
+        name="referral",
+        provides={Referral: commands},
+        subscriptions=[
+            Subscription(
+                consumer="referral", topic="cauce.case", handle=consumer.handle, types=TYPES
+            )
+        ],
+        loops=[partial(run_as_leader, rt, "referral-timers", partial(_timers, rt, pool, commands))],
+    )
+
+
+async def _timers(
+    rt: Runtime, pool: asyncpg.Pool, commands: Commands, _: asyncpg.Connection
+) -> None:
+    """End what waits for an answer past its time; count for the metrics."""
+    turn = 0
+    while True:
+        if await expire_due(rt, pool, commands) == MAX_BATCH:
+            continue
+        if turn % COUNT_EVERY == 0:
+            await _measure(rt, pool)
+            await store.forget_commands(pool, rt.clock() - REMEMBERED)
+        turn += 1
+        await asyncio.sleep(TIMER_SECONDS)
+
+
+async def expire_due(rt: Runtime, pool: asyncpg.Pool, commands: Commands) -> int:
+    """Expire up to 64 referrals; answers how many were due."""
+    due = await store.due(pool, rt.clock())
+    orders = [
+        Command(
+            command_id=uuid4(),
+            referral_ref=ref,
+            command="expire",
+            actor_org=rt.settings.cell,
+            actor_role="hub",
+        )
+        for ref in due
+    ]
+    await commands.apply([[order] for order in orders])
+    return len(due)
+
+
+async def _measure(rt: Runtime, pool: asyncpg.Pool) -> None:
+    rt.metrics.clear("cauce_referrals")
+    for status, age, count in await store.counts(pool, rt.clock()):
+        rt.metrics.set("cauce_referrals", count, state=status, age=age)
