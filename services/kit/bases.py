@@ -1,8 +1,8 @@
-"""Legal bases and givers: what a consent record may rest on (`design.md` §5), as pure rules.
+"""Legal bases: what a consent record may rest on (`design.md` §5), as pure rules.
 
-Guards that a basis other than consent is explicit, reasoned and approved, that vital interest
-carries an emergency and nothing else, and that nobody linked to the perpetrator consents for a
-child. The gateway refuses by these rules, consent decides by them; both see the same answer.
+Guards that a basis other than consent is explicit, reasoned and approved, and that vital
+interest carries an emergency and nothing else. The gateway refuses by these rules and consent
+decides by them, so both see the same answer. Who may give consent is checked at intake.
 """
 
 from typing import Final
@@ -15,9 +15,6 @@ VITAL_CATEGORIES: Final = frozenset({"pseudonymous_core", "contact"})
 
 REASONED_BASES: Final = frozenset({"vital_interest", "legal_obligation", "best_interests_of_child"})
 """Bases beside consent that may be used, each with a reason code and a named approver."""
-
-_OWN_GIVERS: Final = frozenset({"self", "interpreter_assisted"})
-_ASSENT_GIVEN: Final = frozenset({"assented", "not_sought_age", "not_sought_safety"})
 
 
 def covered(record: ConsentRecord, rule: ConsentRule) -> frozenset[str]:
@@ -56,22 +53,3 @@ def _permit_fault(record: ConsentRecord, rule: ConsentRule) -> str | None:
     if covered(record, rule) != frozenset(rule.data_categories):
         return "emergency-core-and-contact-only"
     return None
-
-
-def giver_fault(
-    *, is_minor: bool | None, giver: str, assent: str | None, linked_to_perpetrator: bool | None
-) -> str | None:
-    """Why this giver cannot consent for the person, as a rule name; None when they can.
-
-    A child's consent comes from a caregiver, guardian, authority or panel, with the child's assent
-    recorded; whoever is linked to the perpetrator gives none.
-    """
-    if linked_to_perpetrator:
-        return "giver-linked-to-perpetrator"
-    if not is_minor:
-        return None
-    if giver in _OWN_GIVERS:
-        return "minor-needs-caregiver"
-    if assent == "dissented":
-        return "child-dissents"
-    return None if assent in _ASSENT_GIVEN else "assent-required"

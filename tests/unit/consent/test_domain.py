@@ -6,7 +6,7 @@ import pytest
 
 from services.consent import domain
 from services.consent.domain import RULES, Change, Refusal, evaluate, expire, withdraw
-from services.kit.bases import giver_fault, record_fault
+from services.kit.bases import record_fault
 from services.kit.ports import ConsentRecord, Decision, Question, Withdrawal
 from tests.unit.consent.records import CATEGORIES, NOW, day, deny, permit, question, record
 
@@ -205,28 +205,6 @@ def test_a_record_with_nothing_left_is_expired() -> None:
 def test_nothing_expires_before_its_time() -> None:
     held = record(permit(end=1))
     assert expire((held,), held, NOW, {}) is None
-
-
-@pytest.mark.parametrize(
-    ("is_minor", "giver", "assent", "linked", "rule"),
-    [
-        (False, "self", None, None, None),
-        (None, "self", None, False, None),
-        (True, "caregiver", "assented", False, None),
-        (True, "best_interests_panel", "not_sought_safety", None, None),
-        (True, "self", "assented", None, "minor-needs-caregiver"),
-        (True, "caregiver", None, None, "assent-required"),
-        (True, "caregiver", "not_applicable", None, "assent-required"),
-        (True, "legal_guardian", "dissented", None, "child-dissents"),
-        (True, "caregiver", "assented", True, "giver-linked-to-perpetrator"),
-        (False, "caregiver", None, True, "giver-linked-to-perpetrator"),
-    ],
-)
-def test_who_may_consent_for_whom(
-    is_minor: bool | None, giver: str, assent: str | None, linked: bool | None, rule: str | None
-) -> None:
-    fault = giver_fault(is_minor=is_minor, giver=giver, assent=assent, linked_to_perpetrator=linked)
-    assert fault == rule
 
 
 @pytest.mark.parametrize(
