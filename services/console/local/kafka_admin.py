@@ -23,6 +23,7 @@ from kafka.admin import (
     ScramMechanism,
     UserScramCredentialUpsertion,
 )
+from kafka.errors import KafkaError
 
 from schemas.topics import Topic, event_types, topics
 from services.console.local.place import LocalError
@@ -56,6 +57,18 @@ def provision(client: KafkaAdminClient, passwords: Mapping[str, str]) -> None:
     make_users(client, passwords)
     make_rights(client, readers())
     make_topics(client, topics())
+    wake_coordinator(client)
+
+
+def wake_coordinator(client: KafkaAdminClient) -> None:
+    """Have the broker make its topic of offsets now, not when the first consumer joins."""
+    for _ in range(50):
+        try:
+            client.list_group_offsets(["gateway"])
+        except KafkaError:
+            time.sleep(0.1)
+        else:
+            return
 
 
 def readers() -> dict[str, set[str]]:
