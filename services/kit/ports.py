@@ -56,15 +56,18 @@ class DataKey:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PutResult:
-    """Where the record went.
+    """Where the record went, or the `rule` for which nothing was stored (version 0, no keys).
 
-    `subject_changed`: another subject holds these identifiers than the caller saw.
+    Rules: `subject-changed` (another subject, the one given, holds these identifiers than the
+    caller saw: decide again), `key-dead` (a key version is dead by now: decide again),
+    `subject-conflict` (the identifiers belong to several people), `attempt-forgotten`.
     """
 
     subject_ref: UUID
     vault_version: int
     keys: tuple[DataKey, ...]
     subject_changed: bool = False
+    rule: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

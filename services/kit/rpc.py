@@ -8,6 +8,7 @@ Unix socket or mTLS; texts of errors do not travel.
 import base64
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -26,6 +27,12 @@ TOKEN_SECONDS: Final = 30
 _CONFIG: Final = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 Verify = Callable[[str], str | None]
 """Token → name of the calling service, or None."""
+_CALLER: Final[ContextVar[str | None]] = ContextVar("caller", default=None)
+
+
+def caller() -> str | None:
+    """Which service's call is being answered; None for a call from within the process."""
+    return _CALLER.get()
 
 
 class PortError(Exception):
@@ -98,14 +105,18 @@ def _endpoint(
 ) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme != "Bearer" or verify(token) is None:
+        name = verify(token) if scheme == "Bearer" else None
+        if name is None:
             return Response(status_code=401)
+        _CALLER.set(name)
         try:
             items = method.argument.validate_json(await request.body())
         except ValidationError:
             return Response(status_code=400)
         try:
             result = await call(items)
+        except PermissionError:
+            return Response(status_code=403)
         except Exception as error:
             if is_infrastructure_fault(error):
                 return Response(status_code=503)
