@@ -83,5 +83,7 @@ def _submission(entries: Entries, context: Context, report: Report) -> Submissio
 def _check_narratives(submission: Submission, report: Report) -> None:
     """Free text is kept only where the person's consent declares it for somebody."""
     permits = (item for item in submission.consent.items if item.decision == "permit")
-    if report.narratives and not any(NARRATIVE in item.data_categories for item in permits):
+    if report.faults or not report.narratives:
+        return
+    if not any(NARRATIVE in item.data_categories for item in permits):
         report.add("consent-narrative", report.narratives[0][0], "narrative")

@@ -17,6 +17,9 @@ from connectors.fhir_r4.inbound.tables import PRIMITIVES, RESOURCES, Element, el
 
 MISSING = frozenset({"missing", "model_field_validation.missing"})
 JSON_TYPE: Mapping[str, type] = {"string": str, "boolean": bool, "integer": int}
+CHOICE = "choice"
+CHOICE_TEXT = "Value error, Any of one field value"
+"""How the models say that a choice has several values; they give it no type of its own."""
 WRONG_TYPE = frozenset(
     {"list_type", "dict_type", "string_type", "bool_type", "int_type", "json_invalid", "model_type"}
 )
@@ -115,7 +118,8 @@ def validate(resource: dict[str, Any], path: str, report: Report) -> None:
         get_fhir_model_class(resource["resourceType"]).model_validate(resource)
     except ValidationError as error:
         for entry in error.errors(include_url=False, include_input=False, include_context=False):
-            _report_error(entry["type"], entry["loc"], path, report)
+            kind = CHOICE if entry["msg"].startswith(CHOICE_TEXT) else entry["type"]
+            _report_error(kind, entry["loc"], path, report)
     except (ValueError, KeyError, TypeError, AttributeError):
         report.add("structure", path, "bad-format")
 
@@ -127,8 +131,8 @@ def _report_error(kind: str, loc: tuple[int | str, ...], path: str, report: Repo
         report.add("required", _path(loc, path), "element")
     elif kind in WRONG_TYPE:
         report.add("structure", _path(loc, path), "wrong-type")
-    elif not loc:
-        report.add("structure", path, "several-choices")
+    elif kind == CHOICE:
+        report.add("structure", _path(loc, path), "several-choices")
     else:
         report.add("structure", _path(loc, path), "bad-format")
 

@@ -117,6 +117,7 @@ def period(
     end = instant(node.get("end"), zone, f"{path}.end", report, end=True)
     if start is not None and end is not None and end <= start:
         report.add("invariant", path, "period-order")
+        return None, None
     return start, end
 
 
