@@ -46,13 +46,14 @@ RULES: Final = frozenset(
         "quota",
         "version-unknown",
         "key-dead",
-        "epoch-missing",
         "approvals",
         "opening-used",
     }
 )
 """Why content was or was not given; closed."""
-PUT_RULES: Final = frozenset({"key-dead", "subject-conflict", "attempt-forgotten"})
+PUT_RULES: Final = frozenset(
+    {"key-dead", "subject-changed", "subject-conflict", "attempt-forgotten"}
+)
 """Why a record was not stored; closed."""
 
 _GRANT: Final = TypeAdapter(Grant)
@@ -164,12 +165,16 @@ class Identities:
     def subject_of(self, person: Person, fresh: UUID) -> UUID | None:
         """The person's subject, `fresh` for somebody new; None when identifiers disagree.
 
+        Nothing is added when it is not the one the caller saw.
+
         Two subjects are never made one here: that is a person's decision.
         """
         holders = {self._holders.get((person.org, digest)) for digest in person.digests} - {None}
         if len(holders) > 1:
             return None
         subject = next(iter(holders), None) or person.seen or fresh
+        if person.seen not in (None, subject):
+            return subject  # the caller decides again: nothing is added
         if not holders:  # `seen` may have been forgotten with the attempt that made it
             self.new_subjects.append(subject)
         for digest in person.digests:

@@ -7,6 +7,7 @@ epoch ends, is left to `epochs`. Other keystores (PKCS#11, OpenBao) stand behind
 
 import os
 import re
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,11 +16,14 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from services.kit import crypto
+from services.kit.db import Unavailable
 
 _FILE: Final = re.compile(r"([0-9]{1,9})\.key")
+_LOOK_SECONDS: Final = 1.0
+"""How long the newest epoch is remembered: another process may have begun one."""
 
 
-class EpochMissingError(Exception):
+class EpochMissingError(Unavailable):
     """A row is wrapped under an epoch whose key is not here: an alarm, never skipped."""
 
     def __init__(self, epoch: int) -> None:
@@ -27,7 +31,7 @@ class EpochMissingError(Exception):
         self.epoch = epoch
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class KeyName:
     """Which data key: its wrapping opens for no other."""
 
@@ -78,6 +82,7 @@ class FileKeystore:
         self._folder = folder
         self._root = root_key
         self._keys: dict[int, bytes] = {}
+        self._newest = (0, 0.0)
 
     def wrap(self, name: KeyName, key: bytes) -> Wrapped:
         """Wrap under the newest epoch."""
@@ -98,14 +103,14 @@ class FileKeystore:
         return sorted(int(match[1]) for match in found if match)
 
     def newest(self) -> int:
-        """The epoch new keys are wrapped under; EpochMissingError when there is none.
-
-        The folder is read each time: another process may have begun an epoch.
-        """
-        epochs = self.epochs()
-        if not epochs:
+        """The epoch new keys are wrapped under; EpochMissingError when there is none."""
+        epoch, looked = self._newest
+        if epoch == 0 or time.monotonic() - looked > _LOOK_SECONDS:
+            epoch = max(self.epochs(), default=0)
+            self._newest = (epoch, time.monotonic())
+        if epoch == 0:
             raise EpochMissingError(0)
-        return epochs[-1]
+        return epoch
 
     def make_epoch(self, epoch: int) -> None:
         """Make the key of a new epoch, durable before it returns; one that exists stays."""
@@ -115,11 +120,13 @@ class FileKeystore:
         with suppress(FileExistsError):
             os.link(temporary, self._path(epoch))
         temporary.unlink()
+        self._newest = (0, 0.0)
         self._sync()
 
     def destroy_epoch(self, epoch: int) -> None:
         """Destroy the key for good. The caller has wrapped its rows anew and committed."""
         self._keys.pop(epoch, None)
+        self._newest = (0, 0.0)
         path = self._path(epoch)
         with suppress(FileNotFoundError):
             _write(path, bytes(path.stat().st_size), 0)

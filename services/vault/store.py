@@ -13,15 +13,8 @@ from uuid import UUID
 
 from services.kit.ports import OpeningRequest
 from services.vault.domain import lock_key
-from services.vault.keystore import KeyName, Wrapped
-
-
-@dataclass(frozen=True, slots=True)
-class KeyRow:
-    """A data key as stored; `wrapped` None when it is dead."""
-
-    name: KeyName
-    wrapped: Wrapped | None
+from services.vault.key_rows import KeyRow, wrapped_of
+from services.vault.keystore import KeyName
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +41,21 @@ class VersionKey:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What an attempt left: its state and, unless it is gone, its version."""
+    """What an attempt left: its state and, unless it is gone, its version and purposes' keys."""
 
     state: str
+    case_ref: UUID | None
     subject_ref: UUID | None
     vault_version: int | None
+    keys: frozenset[tuple[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
 class Readable:
-    """A record, its own key, and the data key that opens that; `data_key` None when dead."""
+    """A record, its own key, and the data key that opens that; both None for another purpose."""
 
+    case_ref: UUID
+    vault_version: int
     subject_ref: UUID
     attempt: UUID
     sealed: bytes = field(repr=False)
@@ -82,15 +79,29 @@ async def claim_attempts(conn: Any, attempts: Sequence[UUID]) -> set[UUID]:
 async def stored_attempts(conn: Any, attempts: Sequence[UUID]) -> dict[UUID, Stored]:
     """What known attempts left."""
     rows = await conn.fetch(
-        "select a.attempt, a.state, v.subject_ref, v.vault_version from unnest($1::uuid[]) u(a)"
+        "select a.attempt, a.state, v.case_ref, v.subject_ref, v.vault_version,"
+        " array(select (x.purpose, x.key_version) from vault.version_key x"
+        "  where x.case_ref = v.case_ref and x.vault_version = v.vault_version) as keys"
+        " from unnest($1::uuid[]) u(a)"
         " join vault.attempt a on a.attempt = u.a left join vault.version v on v.attempt = u.a",
         list(attempts),
     )
-    return {r["attempt"]: Stored(r["state"], r["subject_ref"], r["vault_version"]) for r in rows}
+    return {row["attempt"]: _stored(row) for row in rows}
+
+
+def _stored(row: Any) -> Stored:
+    keys = frozenset((purpose, version) for purpose, version in row["keys"])
+    return Stored(row["state"], row["case_ref"], row["subject_ref"], row["vault_version"], keys)
+
+
+async def delete_versions(conn: Any, attempts: Sequence[UUID]) -> None:
+    """Delete what attempts stored that are decided anew."""
+    if attempts:
+        await conn.execute("delete from vault.version where attempt = any($1::uuid[])", attempts)
 
 
 async def release_attempts(conn: Any, attempts: Sequence[UUID]) -> None:
-    """Unclaim attempts of this very transaction that stored nothing, so that they may come again."""
+    """Unclaim attempts of this very transaction that stored nothing: they may come again."""
     if attempts:
         await conn.execute("delete from vault.attempt where attempt = any($1::uuid[])", attempts)
 
@@ -234,7 +245,8 @@ async def readable(
     """Records by (case, version, purpose, key version), None when there is no such version."""
     rows = await conn.fetch(
         f"select u.o, {_READABLE}"  # noqa: S608
-        " from unnest($1::uuid[], $2::int[], $3::text[], $4::int[]) with ordinality u(c, n, p, q, o)"
+        " from unnest($1::uuid[], $2::int[], $3::text[], $4::int[])"
+        " with ordinality u(c, n, p, q, o)"
         " join vault.version v on v.case_ref = u.c and v.vault_version = u.n"
         " left join vault.version_key x on x.case_ref = u.c and x.vault_version = u.n"
         "  and x.purpose = u.p and x.key_version = u.q"
@@ -270,87 +282,16 @@ def _readable(row: Any) -> Readable:
             row["x_wrapped"],
         )
         name = KeyName(row["case_ref"], row["purpose"], row["key_version"])
-        data = KeyRow(name, _wrapped(row["epoch"], row["k_wrapped"]))
-    return Readable(row["subject_ref"], row["attempt"], row["sealed"], own, data)
-
-
-# --- data keys ----------------------------------------------------------------------------------
-
-
-async def lock_keys(conn: Any, names: set[tuple[UUID, str]], *, exclusive: bool) -> None:
-    """Makers of a purpose's keys share the lock; who kills them holds it alone."""
-    keys = sorted(lock_key(b"purpose", case.bytes, purpose.encode()) for case, purpose in names)
-    mode = "" if exclusive else "_shared"
-    if keys:
-        await conn.execute(
-            f"select pg_advisory_xact_lock{mode}(k) from unnest($1::bigint[]) k",  # noqa: S608
-            keys,
-        )
-
-
-async def data_keys(
-    conn: Any, names: set[tuple[UUID, str]]
-) -> dict[tuple[UUID, str], dict[int, KeyRow]]:
-    """All versions, live and dead, of the keys of these (case, purpose) pairs."""
-    wanted = sorted(names)
-    rows = await conn.fetch(
-        "select k.case_ref, k.purpose, k.version, k.epoch, k.wrapped"
-        " from unnest($1::uuid[], $2::text[]) u(c, p)"
-        " join keys.data_key k on k.case_ref = u.c and k.purpose = u.p",
-        [case for case, _ in wanted],
-        [purpose for _, purpose in wanted],
+        data = KeyRow(name, wrapped_of(row["epoch"], row["k_wrapped"]))
+    return Readable(
+        row["case_ref"],
+        row["vault_version"],
+        row["subject_ref"],
+        row["attempt"],
+        row["sealed"],
+        own,
+        data,
     )
-    found: dict[tuple[UUID, str], dict[int, KeyRow]] = {name: {} for name in wanted}
-    for row in rows:
-        name = KeyName(row["case_ref"], row["purpose"], row["version"])
-        key = KeyRow(name, _wrapped(row["epoch"], row["wrapped"]))
-        found[name.case_ref, name.purpose][name.version] = key
-    return found
-
-
-async def insert_data_keys(conn: Any, rows: Sequence[tuple[KeyName, Wrapped]]) -> int:
-    """Add keys that do not exist yet; answers how many were added."""
-    made = await conn.fetch(
-        "insert into keys.data_key (case_ref, purpose, version, epoch, wrapped)"
-        " select * from unnest($1::uuid[], $2::text[], $3::int[], $4::int[], $5::bytea[])"
-        " u(c, p, v, e, w) order by c, p, v on conflict do nothing returning 1",
-        [name.case_ref for name, _ in rows],
-        [name.purpose for name, _ in rows],
-        [name.version for name, _ in rows],
-        [wrapped.epoch for _, wrapped in rows],
-        [wrapped.data for _, wrapped in rows],
-    )
-    return len(made)
-
-
-async def kill_keys(conn: Any, names: Sequence[KeyName]) -> int:
-    """Kill each named version and all below it; answers how many were alive. Repeats do nothing."""
-    await lock_keys(conn, {(n.case_ref, n.purpose) for n in names}, exclusive=True)
-    columns = (
-        [n.case_ref for n in names],
-        [n.purpose for n in names],
-        [n.version for n in names],
-    )
-    await conn.execute(
-        "insert into keys.data_key (case_ref, purpose, version, died_at)"
-        " select distinct c, p, v, clock_timestamp()"
-        " from unnest($1::uuid[], $2::text[], $3::int[]) u(c, p, v) order by c, p, v"
-        " on conflict do nothing",
-        *columns,
-    )
-    killed = await conn.fetch(
-        "update keys.data_key k set wrapped = null, epoch = null, died_at = clock_timestamp()"
-        " from (select c, p, max(v) v from unnest($1::uuid[], $2::text[], $3::int[]) u(c, p, v)"
-        "  group by c, p) d"
-        " where k.case_ref = d.c and k.purpose = d.p and k.version <= d.v"
-        " and k.wrapped is not null returning 1",
-        *columns,
-    )
-    return len(killed)
-
-
-def _wrapped(epoch: int | None, data: bytes | None) -> Wrapped | None:
-    return None if epoch is None or data is None else Wrapped(epoch, data)
 
 
 # --- what was let out ---------------------------------------------------------------------------
@@ -409,3 +350,14 @@ async def insert_opening(conn: Any, request: OpeningRequest) -> bool:
         request.leaf_ref,
     )
     return row is not None
+
+
+async def prune(conn: Any) -> None:
+    """Drop counts of past minutes, and attempts gone so long that none of them can wake up."""
+    await conn.execute(
+        "delete from vault.quota where minute < clock_timestamp() - interval '1 hour'"
+    )
+    await conn.execute(
+        "delete from vault.attempt where state = 'gone'"
+        " and at < clock_timestamp() - interval '7 days'"
+    )

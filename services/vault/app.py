@@ -1,0 +1,72 @@
+"""Wiring of the vault: the port, the consumer that kills keys, the life of epoch keys."""
+
+import asyncio
+from datetime import timedelta
+from functools import partial
+from typing import Final
+
+import asyncpg
+
+from services.kit.bus import Subscription
+from services.kit.lead import run_as_leader
+from services.kit.ports import Vault
+from services.kit.runtime import Runtime, Service
+from services.vault import store
+from services.vault.consumer import TYPES, KeyKiller
+from services.vault.epochs import Epochs
+from services.vault.keystore import FileKeystore
+from services.vault.service import VaultKeys, VaultService
+
+LOOK_SECONDS: Final = 60.0
+"""How often the leader looks whether an epoch has ended."""
+
+
+async def build(rt: Runtime) -> Service:
+    """Make the vault of this process; the first start makes the first epoch key."""
+    settings, folder = rt.settings, rt.settings.vault_keys_dir
+    pool = await rt.pool()
+    keystore = FileKeystore(folder / "epochs", (folder / "root.key").read_bytes())
+    epochs = Epochs(
+        pool=pool,
+        keystore=keystore,
+        metrics=rt.metrics,
+        length=timedelta(hours=settings.epoch_hours),
+    )
+    vault = VaultService(
+        pool=pool,
+        keystore=keystore,
+        keys=VaultKeys(
+            index=(folder / "index.key").read_bytes(),
+            pseudonym=(folder / "pseudonym.key").read_bytes(),
+            grant_public=settings.secret("grant.pub"),
+        ),
+        clock=rt.clock,
+        metrics=rt.metrics,
+        longest_grant=timedelta(seconds=settings.call_seconds),
+        people_per_minute=settings.people_per_minute,
+    )
+    killer = KeyKiller(rt.metrics)
+    await epochs.ensure_first()
+    look = min(LOOK_SECONDS, settings.epoch_hours * 3600 / 4)
+
+    async def keep_epochs(_: asyncpg.Connection) -> None:
+        while True:
+            await epochs.rotate()
+            await store.prune(pool)
+            await asyncio.sleep(look)
+
+    return Service(
+        name="vault",
+        provides={Vault: vault},
+        subscriptions=[
+            Subscription(
+                consumer="vault",
+                topic="cauce.case",
+                handle=killer.handle,
+                types=TYPES,
+                after=killer.after,
+            )
+        ],
+        loops=[partial(run_as_leader, rt, "vault-epochs", keep_epochs)],
+        pings={"epochs": epochs.check},
+    )
