@@ -1,141 +1,160 @@
-"""The Merkle tree of the custody log (RFC 6962 §2.1; proofs verified as RFC 9162 §2.1 has it).
+"""The Merkle tree of RFC 6962: hashes of complete subtrees, roots, proofs and their verification.
 
-Pure: hashes in, hashes out. Only the hashes of complete subtrees are kept, as `(level, index)`:
-level 0 are the leaves, node `(l, i)` covers leaves `i·2^l … (i+1)·2^l - 1`. The right edge is
-computed when asked. Who may append, where nodes are stored and who signs a root is left to
-`store.py` and `checkpoint.py`.
+Pure. It guards that what is stored (complete subtrees only) is enough to append, to prove and to
+sign; verification needs nothing but hashes, so it can be repeated by anybody. Where hashes are kept
+is the store's business: `Nodes` answers (level, number) → hash.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
 
-Node = tuple[int, int, bytes]
-Get = Callable[[int, int], bytes]
-EMPTY_ROOT = hashlib.sha256(b"").digest()
+EMPTY_ROOT: Final = hashlib.sha256(b"").digest()
+Place = tuple[int, int]
+"""(level, number): the complete subtree of 2^level leaves that begins at number · 2^level."""
+Nodes = Callable[[Place], bytes]
+
+
+def leaf_hash(content: bytes) -> bytes:
+    """Hash of a leaf's content."""
+    return hashlib.sha256(b"\x00" + content).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
-    """Hash of an inner node: SHA-256(0x01 ‖ left ‖ right)."""
+    """Hash of an inner node."""
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
-def append(size: int, leaves: Sequence[bytes], get: Get) -> list[Node]:
-    """Every complete node that appending `leaves` to a tree of `size` makes, lowest level first."""
-    made: dict[tuple[int, int], bytes] = {}
+def append(size: int, edge: Mapping[Place, bytes], hashes: Sequence[bytes]) -> dict[Place, bytes]:
+    """New complete subtrees after appending leaf hashes to a tree of `size`.
 
-    def at(level: int, index: int) -> bytes:
-        found = made.get((level, index))
-        return found if found is not None else get(level, index)
-
-    for offset, leaf in enumerate(leaves):
-        level, index = 0, size + offset
-        made[level, index] = leaf
-        while index % 2:
-            made[level + 1, index // 2] = node_hash(at(level, index - 1), at(level, index))
-            level, index = level + 1, index // 2
-    return [(level, index, digest) for (level, index), digest in sorted(made.items())]
-
-
-def _split(size: int) -> int:
-    """The largest power of two smaller than `size`."""
-    return 1 << (size - 1).bit_length() - 1
+    `edge` holds the subtrees of `edge_places(size)`.
+    """
+    known, made = dict(edge), {}
+    for position, content in enumerate(hashes, start=size):
+        level, number, value = 0, position, content
+        known[0, number] = made[0, number] = value
+        while number % 2:
+            value = node_hash(known[level, number - 1], value)
+            level, number = level + 1, number // 2
+            known[level, number] = made[level, number] = value
+    return made
 
 
-def _subtree(start: int, size: int, get: Get) -> bytes:
-    """Hash of the `size` leaves from `start`; `start` is a multiple of the power of two above."""
-    if size & (size - 1) == 0:
-        level = size.bit_length() - 1
-        return get(level, start >> level)
-    half = _split(size)
-    return node_hash(_subtree(start, half, get), _subtree(start + half, size - half, get))
+def edge_places(size: int) -> list[Place]:
+    """The complete subtrees whose hashes make up the root of a tree of `size`, left to right."""
+    return list(cover(0, size))
 
 
-def root(size: int, get: Get) -> bytes:
+def cover(start: int, end: int) -> Iterator[Place]:
+    """The largest complete subtrees from `start` (aligned) to `end`."""
+    while start < end:
+        level = (end - start).bit_length() - 1
+        yield level, start >> level
+        start += 1 << level
+
+
+def root(size: int, nodes: Nodes) -> bytes:
     """Root of the first `size` leaves."""
-    return _subtree(0, size, get) if size else EMPTY_ROOT
+    return subtree(0, size, nodes) if size else EMPTY_ROOT
 
 
-def inclusion_proof(index: int, size: int, get: Get) -> list[bytes]:
-    """Audit path of leaf `index` in the tree of `size` (RFC 6962 §2.1.1), lowest first."""
+def subtree(start: int, end: int, nodes: Nodes) -> bytes:
+    """Hash over the leaves from `start` (aligned for that length) to `end`."""
+    hashes = [nodes(place) for place in cover(start, end)]
+    value = hashes.pop()
+    while hashes:
+        value = node_hash(hashes.pop(), value)
+    return value
+
+
+def _split(length: int) -> int:
+    """Largest power of two below `length`."""
+    return 1 << ((length - 1).bit_length() - 1)
+
+
+def inclusion_ranges(index: int, size: int) -> list[tuple[int, int]]:
+    """Leaf ranges whose hashes prove that leaf `index` is in the tree of `size`, in proof order."""
     if not 0 <= index < size:
-        raise ValueError("no such leaf in that tree")
+        raise ValueError("no such leaf in this tree")
+    ranges: list[tuple[int, int]] = []
+    start, end = 0, size
+    while end - start > 1:
+        middle = start + _split(end - start)
+        if index < middle:
+            ranges.append((middle, end))
+            end = middle
+        else:
+            ranges.append((start, middle))
+            start = middle
+    return ranges[::-1]
 
-    def path(index: int, start: int, size: int) -> list[bytes]:
-        if size == 1:
-            return []
-        half = _split(size)
-        if index < half:
-            return [*path(index, start, half), _subtree(start + half, size - half, get)]
-        return [*path(index - half, start + half, size - half), _subtree(start, half, get)]
 
-    return path(index, 0, size)
+def consistency_ranges(old: int, new: int) -> list[tuple[int, int]]:
+    """Leaf ranges whose hashes prove that the tree of `old` begins the tree of `new`."""
+    if not 0 < old <= new:
+        raise ValueError("sizes out of order")
+    ranges: list[tuple[int, int]] = []
+    start, end, whole = 0, new, True
+    while old != end:
+        middle = start + _split(end - start)
+        if old <= middle:
+            ranges.append((middle, end))
+            end = middle
+        else:
+            ranges.append((start, middle))
+            start, whole = middle, False
+    if not whole:
+        ranges.append((start, end))
+    return ranges[::-1]
 
 
-def consistency_proof(old: int, size: int, get: Get) -> list[bytes]:
-    """Proof that the tree of `size` extends the tree of `old` (RFC 6962 §2.1.2)."""
-    if not 0 < old <= size:
-        raise ValueError("no such older tree")
-
-    def path(old: int, start: int, size: int, *, whole: bool) -> list[bytes]:
-        if old == size:
-            return [] if whole else [_subtree(start, size, get)]
-        half = _split(size)
-        if old <= half:
-            left = path(old, start, half, whole=whole)
-            return [*left, _subtree(start + half, size - half, get)]
-        right = path(old - half, start + half, size - half, whole=False)
-        return [*right, _subtree(start, half, get)]
-
-    return path(old, 0, size, whole=True)
+def proof(ranges: Sequence[tuple[int, int]], nodes: Nodes) -> list[bytes]:
+    """Hashes of these ranges."""
+    return [subtree(start, end, nodes) for start, end in ranges]
 
 
 def verify_inclusion(
-    leaf: bytes, index: int, size: int, proof: Sequence[bytes], expected_root: bytes
+    leaf: bytes, index: int, size: int, path: Sequence[bytes], expected_root: bytes
 ) -> bool:
-    """Whether the path leads from the leaf to the root (RFC 9162 §2.1.3.2)."""
+    """Whether leaf hash `leaf` stands at `index` of the tree with this root (RFC 9162 §2.1.3.2)."""
     if not 0 <= index < size:
         return False
-    node, last, digest = index, size - 1, leaf
-    for sibling in proof:
+    place, last, value = index, size - 1, leaf
+    for hash_ in path:
         if last == 0:
             return False
-        if node % 2 or node == last:
-            digest = node_hash(sibling, digest)
-            while not node % 2 and node:
-                node, last = node >> 1, last >> 1
+        if place % 2 or place == last:
+            value = node_hash(hash_, value)
+            while place % 2 == 0 and place:
+                place, last = place >> 1, last >> 1
         else:
-            digest = node_hash(digest, sibling)
-        node, last = node >> 1, last >> 1
-    return last == 0 and digest == expected_root
+            value = node_hash(value, hash_)
+        place, last = place >> 1, last >> 1
+    return last == 0 and value == expected_root
 
 
 def verify_consistency(
-    old: int, size: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]
+    old: int, new: int, path: Sequence[bytes], old_root: bytes, new_root: bytes
 ) -> bool:
-    """Whether the newer tree keeps everything of the older one (RFC 9162 §2.1.4.2)."""
-    if not 0 < old <= size:
+    """Whether the tree of `old` leaves is the beginning of that of `new` (RFC 9162 §2.1.4.2)."""
+    if old == new:
+        return old_root == new_root and not path
+    if not 0 < old < new or not path:
         return False
-    if old == size:
-        return not proof and old_root == new_root
-    # 2. a power of two: the old root is the first node of the path
-    path = [old_root, *proof] if old & (old - 1) == 0 else list(proof)
-    if not path:
-        return False
-    # 3.-4. drop the levels that both trees share
-    node, last = old - 1, size - 1
-    while node % 2:
-        node, last = node >> 1, last >> 1
-    # 5.-6. rebuild both roots
-    first = second = path[0]
-    for sibling in path[1:]:
+    hashes = [old_root, *path] if old & (old - 1) == 0 else list(path)
+    place, last = old - 1, new - 1
+    while place % 2:
+        place, last = place >> 1, last >> 1
+    first = second = hashes[0]
+    for hash_ in hashes[1:]:
         if last == 0:
             return False
-        if node % 2 or node == last:
-            first, second = node_hash(sibling, first), node_hash(sibling, second)
-            while not node % 2 and node:
-                node, last = node >> 1, last >> 1
+        if place % 2 or place == last:
+            first, second = node_hash(hash_, first), node_hash(hash_, second)
+            while place % 2 == 0 and place:
+                place, last = place >> 1, last >> 1
         else:
-            second = node_hash(second, sibling)
-        node, last = node >> 1, last >> 1
-    # 7. both must fit and the tree must be used up
-    return last == 0 and first == old_root and second == new_root
+            second = node_hash(second, hash_)
+        place, last = place >> 1, last >> 1
+    return first == old_root and second == new_root and last == 0

@@ -20,18 +20,11 @@ from faststream.security import SASLScram512
 from kafka.admin import KafkaAdminClient, OffsetSpec
 
 from schemas.codec import DecodeError
-from services.kit.consuming import (
-    Consumer,
-    Handle,
-    Received,
-    Record,
-    Replayed,
-    Subscription,
-    record_of,
-)
+from services.kit.consuming import Consumer
 from services.kit.db import Unavailable
 from services.kit.logs import Log
 from services.kit.metrics import Metrics
+from services.kit.records import Handle, Received, Record, Replayed, Subscription, record_of
 from services.kit.settings import Settings
 
 __all__ = ["Broker", "Handle", "Received", "Replayed", "Subscription"]
@@ -218,7 +211,8 @@ class Broker:
             bootstrap_timeout_ms=5_000,
         )
         try:
-            group = client.list_group_offsets(self._subscription.consumer)
+            consumer = self._subscription.consumer
+            group = client.list_group_offsets([consumer]).get(consumer, {})
             ends = client.list_partition_offsets(dict.fromkeys(group, OffsetSpec.LATEST))
             return sum(max(0, ends[tp].offset - group[tp].offset) for tp in group)
         finally:

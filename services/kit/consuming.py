@@ -5,29 +5,35 @@ of its case, missing events are read from the record first, and an event that ca
 parks its case for this consumer while all others go on. Kafka itself is `kit.bus`'s business.
 """
 
-import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any, Final
 from uuid import UUID, uuid4
 
 import asyncpg
 
-from schemas.codec import DecodeError, decode, encode, frame, peek
-from schemas.models import DeadLetter, Event
+from schemas.codec import DecodeError, encode, frame
+from schemas.models import DeadLetter
 from schemas.registry import by_id
-from schemas.topics import event_types
 from services.kit.db import is_data_fault, transaction
 from services.kit.exchange import put_events
 from services.kit.logs import Log
 from services.kit.metrics import Metrics
+from services.kit.records import (
+    Received,
+    Record,
+    Replayed,
+    Run,
+    Subscription,
+    received,
+    rule_of,
+    runs_of,
+    type_of,
+)
 from services.kit.steps import step
 
 MOST: Final = 64
 """Most cases, and most events handled, in one transaction."""
-_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _ADVANCE: Final = """
 with b as (select * from unnest($2::uuid[], $3::bigint[], $4::bigint[]) u(c, first, last)),
 ok as (
@@ -56,146 +62,6 @@ on conflict (consumer, case_ref) do update set parked = true"""
 _UNPARK: Final = """
 update {schema}.cursor set last_seq = $3, parked = false where consumer = $1 and case_ref = $2"""
 _READ: Final = "select * from bus.read($1::uuid[], $2::bigint[])"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Received:
-    """An event for a handler; `facts` are sealed bytes."""
-
-    event: Event
-    event_type: str
-    event_id: UUID
-    case_ref: UUID
-    seq: int
-    schema_id: int
-    purpose: str | None
-    facts: bytes | None = field(default=None, repr=False)
-    stats_facts: bytes | None = field(default=None, repr=False)
-
-
-Handle = Callable[[asyncpg.Connection, Sequence[Received]], Awaitable[None]]
-After = Callable[[Sequence[Received]], Awaitable[None]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Subscription:
-    """Who listens to what. `handle` runs in the transaction of the cursor, with ≤ 64 events;
-
-    `after` runs once it is committed and may only wake others.
-    """
-
-    consumer: str
-    topic: str
-    handle: Handle
-    types: frozenset[str]
-    after: After | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Record:
-    """A record of the log, not yet decoded."""
-
-    topic: str
-    partition: int
-    offset: int
-    case_ref: UUID
-    seq: int
-    schema_id: int
-    value: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Replayed:
-    """What a replay did: events handled, or the rule that still forbids it."""
-
-    handled: int
-    rule: str | None = None
-
-
-@cache
-def type_of(schema_id: int) -> str | None:
-    """The event type a released schema belongs to."""
-    subject = by_id()[schema_id].subject if schema_id in by_id() else None
-    return next((e.type for e in event_types().values() if e.record == subject), None)
-
-
-def record_of(topic: str, partition: int, offset: int, key: bytes, value: bytes) -> Record:
-    """Read case, position and schema of a record without decoding it; DecodeError if unreadable."""
-    try:
-        case_ref = UUID(key.decode("ascii"))
-    except (ValueError, AttributeError):
-        raise DecodeError("frame") from None
-    schema_id, seq = peek(value)
-    return Record(
-        topic=topic,
-        partition=partition,
-        offset=offset,
-        case_ref=case_ref,
-        seq=seq,
-        schema_id=schema_id,
-        value=value,
-    )
-
-
-def received(framed: bytes) -> Received:
-    """Decode a frame; DecodeError."""
-    event: Any = decode(framed)
-    schema_id, seq = peek(framed)
-    return Received(
-        event=event,
-        event_type=type_of(schema_id) or "",
-        event_id=event.event_id,
-        case_ref=event.case_ref,
-        seq=seq,
-        schema_id=schema_id,
-        purpose=event.purpose,
-        facts=getattr(event, "facts", None),
-        stats_facts=getattr(event, "stats_facts", None),
-    )
-
-
-@dataclass(slots=True)
-class _Run:
-    """Consecutive events of one case in a batch; `gap` when they are not consecutive."""
-
-    records: list[Record]
-    gap: bool = False
-
-    def add(self, record: Record) -> None:
-        last = self.records[-1].seq
-        if record.seq > last:
-            self.gap |= record.seq != last + 1
-            self.records.append(record)
-
-
-def runs_of(records: Iterable[Record]) -> dict[UUID, _Run]:
-    """Records by case, sorted by case; repeats inside the batch are dropped."""
-    found: dict[UUID, _Run] = {}
-    for record in records:
-        if record.case_ref in found:
-            found[record.case_ref].add(record)
-        else:
-            found[record.case_ref] = _Run([record])
-    return dict(sorted(found.items()))
-
-
-def rule_of(error: BaseException) -> tuple[str, str | None]:
-    """(rule, field) an error names by itself; never its text."""
-    first = error
-    faults = getattr(error, "faults", None)
-    if isinstance(faults, Sequence) and faults:
-        first = faults[0]
-    rule = getattr(first, "rule", None) or getattr(first, "code", None) or _sqlstate(error)
-    place = getattr(first, "field", None)
-    return (
-        rule if isinstance(rule, str) and _NAME.fullmatch(rule) else "not-handled",
-        place if isinstance(place, str) and _NAME.fullmatch(place) else None,
-    )
-
-
-def _sqlstate(error: BaseException) -> str | None:
-    state = getattr(error, "sqlstate", None)
-    return f"sqlstate-{state}" if isinstance(state, str) else None
 
 
 class Consumer:
@@ -256,8 +122,7 @@ class Consumer:
         """One transaction: cursor first, then the handler."""
         handled: list[Received] = []
         async with transaction(self._pool) as conn:
-            for framed in await self._claim(conn, runs_of(records)):
-                handled.append(received(framed))
+            handled += [received(framed) for framed in await self._claim(conn, runs_of(records))]
             await self._handle(conn, handled)
             step("bus.handled")
         step("bus.committed")
@@ -269,7 +134,7 @@ class Consumer:
         for start in range(0, len(events), MOST):
             await self._subscription.handle(conn, events[start : start + MOST])
 
-    async def _claim(self, conn: asyncpg.Connection, runs: dict[UUID, _Run]) -> list[bytes]:
+    async def _claim(self, conn: asyncpg.Connection, runs: dict[UUID, Run]) -> list[bytes]:
         """Move the cursors; answers the frames to handle, case by case in order."""
         plain = {c: run for c, run in runs.items() if not run.gap}
         moved = set()
@@ -291,7 +156,7 @@ class Consumer:
         ]
         return frames + (await self._claim_slowly(conn, slow) if slow else [])
 
-    async def _claim_slowly(self, conn: asyncpg.Connection, runs: dict[UUID, _Run]) -> list[bytes]:
+    async def _claim_slowly(self, conn: asyncpg.Connection, runs: dict[UUID, Run]) -> list[bytes]:
         """Duplicates, gaps, new consumers, parked cases."""
         cases = list(runs)
         await conn.execute(_OPEN.format(schema=self._schema), self._name, cases)
@@ -330,9 +195,9 @@ class Consumer:
             rows = await self._read(conn, case_ref, last)
             if not rows:
                 break
-            for row in rows:
-                if row["seq"] <= until and row["schema_id"] in self._ids:
-                    frames.append(_frame(row))
+            frames += [
+                _frame(row) for row in rows if row["seq"] <= until and row["schema_id"] in self._ids
+            ]
             last = rows[-1]["seq"]
         self._count("filled", len(frames))
         return frames

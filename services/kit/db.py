@@ -65,7 +65,7 @@ async def connect(settings: Settings, role: str, database: str) -> asyncpg.Conne
 
 
 def is_infrastructure_fault(error: BaseException) -> bool:
-    """Whether the same work may succeed later unchanged: server gone, deadlock, limits, bug of ours.
+    """Whether the same work may succeed later unchanged: server gone, deadlock, limits, our bug.
 
     Class 42 (a missing table or right) counts here too: it would hit every case alike, and parking
     all of them would hide it.
@@ -77,5 +77,5 @@ def is_infrastructure_fault(error: BaseException) -> bool:
 
 
 def is_data_fault(error: BaseException) -> bool:
-    """Whether this very item cannot be handled, now or later, without a person mending something."""
+    """Whether this very item cannot be handled until a person mends something."""
     return isinstance(error, Exception) and not is_infrastructure_fault(error)

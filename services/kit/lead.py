@@ -30,7 +30,9 @@ async def lead(
     conn = await rt.own_connection()
     try:
         key = crc32(name.encode()) - (1 << 31)
-        while not await conn.fetchval("select pg_try_advisory_lock($1, $2)", SPACE, key):
+        while not await conn.fetchval(  # noqa: ASYNC110 -- a lock elsewhere
+            "select pg_try_advisory_lock($1, $2)", SPACE, key
+        ):
             await asyncio.sleep(poll_seconds)
         rt.leading(name, now=True)
         try:
@@ -61,6 +63,6 @@ async def run_as_leader(
 
 async def _watch(conn: asyncpg.Connection) -> None:
     """Ends with ConnectionError once the session is gone."""
-    while not conn.is_closed():
+    while not conn.is_closed():  # noqa: ASYNC110 -- asyncpg has no event for it
         await asyncio.sleep(0.2)
     raise ConnectionError("the leader's session ended")

@@ -34,8 +34,8 @@ _CODE_FIELDS: Final = (
     " policy_version reason part"
 )
 _NUMBER_FIELDS: Final = (
-    "count size seq schema_id partition offset attempt version key_version vault_version http_status"
-    " duration_ms lag delay_ms tree_size port_number pid"
+    "count size seq schema_id partition offset attempt version key_version vault_version"
+    " http_status duration_ms lag delay_ms tree_size port_number pid"
 )
 
 

@@ -1,0 +1,163 @@
+"""Records of the log before and after decoding, and what can be said of them without a database.
+
+It guards that a record is known by case, position and schema id without being decoded, that the
+records of a case are told apart from its gaps and repeats, and that an error is spoken of by its
+rule, never by its text.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+
+from schemas.codec import DecodeError, decode, peek
+from schemas.models import Event
+from schemas.registry import by_id
+from schemas.topics import event_types
+
+_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Received:
+    """An event for a handler; `facts` are sealed bytes."""
+
+    event: Event
+    event_type: str
+    event_id: UUID
+    case_ref: UUID
+    seq: int
+    schema_id: int
+    purpose: str | None
+    facts: bytes | None = field(default=None, repr=False)
+    stats_facts: bytes | None = field(default=None, repr=False)
+
+
+Handle = Callable[[asyncpg.Connection, Sequence[Received]], Awaitable[None]]
+After = Callable[[Sequence[Received]], Awaitable[None]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subscription:
+    """Who listens to what. `handle` runs in the transaction of the cursor, with ≤ 64 events;
+
+    `after` runs once it is committed and may only wake others.
+    """
+
+    consumer: str
+    topic: str
+    handle: Handle
+    types: frozenset[str]
+    after: After | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """A record of the log, not yet decoded."""
+
+    topic: str
+    partition: int
+    offset: int
+    case_ref: UUID
+    seq: int
+    schema_id: int
+    value: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Replayed:
+    """What a replay did: events handled, or the rule that still forbids it."""
+
+    handled: int
+    rule: str | None = None
+
+
+@cache
+def type_of(schema_id: int) -> str | None:
+    """The event type a released schema belongs to."""
+    subject = by_id()[schema_id].subject if schema_id in by_id() else None
+    return next((e.type for e in event_types().values() if e.record == subject), None)
+
+
+def record_of(topic: str, partition: int, offset: int, key: bytes, value: bytes) -> Record:
+    """Read case, position and schema of a record without decoding it; DecodeError if unreadable."""
+    try:
+        case_ref = UUID(key.decode("ascii"))
+    except (ValueError, AttributeError):
+        raise DecodeError("frame") from None
+    schema_id, seq = peek(value)
+    return Record(
+        topic=topic,
+        partition=partition,
+        offset=offset,
+        case_ref=case_ref,
+        seq=seq,
+        schema_id=schema_id,
+        value=value,
+    )
+
+
+def received(framed: bytes) -> Received:
+    """Decode a frame; DecodeError."""
+    event: Any = decode(framed)
+    schema_id, seq = peek(framed)
+    return Received(
+        event=event,
+        event_type=type_of(schema_id) or "",
+        event_id=event.event_id,
+        case_ref=event.case_ref,
+        seq=seq,
+        schema_id=schema_id,
+        purpose=event.purpose,
+        facts=getattr(event, "facts", None),
+        stats_facts=getattr(event, "stats_facts", None),
+    )
+
+
+@dataclass(slots=True)
+class Run:
+    """Consecutive events of one case in a batch; `gap` when they are not consecutive."""
+
+    records: list[Record]
+    gap: bool = False
+
+    def add(self, record: Record) -> None:
+        """Take the next record of the case, unless it is a repeat."""
+        last = self.records[-1].seq
+        if record.seq > last:
+            self.gap |= record.seq != last + 1
+            self.records.append(record)
+
+
+def runs_of(records: Iterable[Record]) -> dict[UUID, Run]:
+    """Records by case, sorted by case; repeats inside the batch are dropped."""
+    found: dict[UUID, Run] = {}
+    for record in records:
+        if record.case_ref in found:
+            found[record.case_ref].add(record)
+        else:
+            found[record.case_ref] = Run([record])
+    return dict(sorted(found.items()))
+
+
+def rule_of(error: BaseException) -> tuple[str, str | None]:
+    """(rule, field) an error names by itself; never its text."""
+    first = error
+    faults = getattr(error, "faults", None)
+    if isinstance(faults, Sequence) and faults:
+        first = faults[0]
+    rule = getattr(first, "rule", None) or getattr(first, "code", None) or _sqlstate(error)
+    place = getattr(first, "field", None)
+    return (
+        rule if isinstance(rule, str) and _NAME.fullmatch(rule) else "not-handled",
+        place if isinstance(place, str) and _NAME.fullmatch(place) else None,
+    )
+
+
+def _sqlstate(error: BaseException) -> str | None:
+    state = getattr(error, "sqlstate", None)
+    return f"sqlstate-{state}" if isinstance(state, str) else None
