@@ -1,9 +1,10 @@
 """Events, records and a process of one consumer for tests of the exchange."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -11,18 +12,20 @@ import asyncpg
 from schemas.codec import Encoded, encode
 from schemas.codes import CODELIST_VERSION
 from schemas.models import ReferralDelivered, ReferralRevoked
+from services.kit.db import transaction
+from services.kit.exchange import put_events
 from services.kit.records import Received
 
-HEAD = {
+HEAD: dict[str, Any] = {
     "case_seq": 0,
     "source_org": "ong-norte",
     "codelist_version": CODELIST_VERSION,
-    "confidentiality": "R",
+    "confidentiality": "restricted",
     "purpose": None,
 }
 
 
-def head(case_ref: UUID) -> dict[str, object]:
+def head(case_ref: UUID) -> dict[str, Any]:
     return {
         **HEAD,
         "event_id": uuid4(),
@@ -62,9 +65,7 @@ def revoked(case_ref: UUID) -> Encoded:
 
 
 async def put(pool: asyncpg.Pool, events: Sequence[Encoded]) -> list[int]:
-    from services.kit.exchange import put_events
-
-    async with pool.acquire() as conn, conn.transaction():
+    async with transaction(pool) as conn:
         return await put_events(conn, events)
 
 
@@ -89,15 +90,14 @@ class Book:
 
 
 async def book_of(pool: asyncpg.Pool, case_ref: UUID) -> list[int]:
-    rows = await pool.fetch(
-        "select seq from delivery.book where case_ref = $1 order by n", case_ref
-    )
+    sql = "select seq from delivery.book where case_ref = $1 order by n"
+    rows = await pool.fetch(sql, case_ref)
     return [row["seq"] for row in rows]
 
 
 @asynccontextmanager
-async def running(work: object) -> AsyncIterator[asyncio.Task[None]]:
-    task = asyncio.ensure_future(work)  # type: ignore[arg-type]
+async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(work)
     try:
         yield task
     finally:
