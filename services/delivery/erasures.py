@@ -1,0 +1,198 @@
+"""Requests to delete at every past recipient, tracked to the partner's answer.
+
+It guards that a request is made once per referral and recipient, goes out at once in a lane of its
+own, and is made again when something may have arrived after it. The answer is a code of
+`withdrawal_effect`; without one in the agreed days the request is overdue.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+import asyncpg
+
+from schemas import CODELIST_VERSION, ConsentEffectReported, encode, is_code
+from services.delivery import store
+from services.delivery.domain import Task
+from services.kit.exchange import put_events
+from services.kit.leaf import append_leaves, leaf
+
+Conn = Any
+
+COLUMNS: Final = "erasure_ref, case_ref, referral_ref, to_org, source_org, confidentiality, round"
+# ruff: noqa: S608 -- the only text put into these statements is the column list above
+_REQUEST: Final = f"""
+insert into delivery.erasure (erasure_ref, case_ref, referral_ref, to_org, source_org,
+    confidentiality, due_at)
+select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[],
+    $7::timestamptz[])
+on conflict (referral_ref, to_org) do nothing
+returning {COLUMNS}
+"""
+_AGAIN: Final = f"""
+update delivery.erasure e set round = e.round + 1, state = 'requested', effect = null,
+    reported_at = null
+from unnest($1::uuid[], $2::text[]) q(r, o) where e.referral_ref = q.r and e.to_org = q.o
+returning {", ".join("e." + name for name in COLUMNS.split(", "))}
+"""
+_OF_TASK: Final = f"select {COLUMNS} from delivery.erasure where referral_ref = $1 and to_org = $2"
+_SENT: Final = """
+update delivery.erasure set state = case when state = 'overdue' then state else 'sent' end,
+    sent_at = clock_timestamp() where erasure_ref = $1 and state <> 'acknowledged'
+"""
+_REPORTED: Final = """
+update delivery.erasure set state = 'acknowledged', effect = $2, reported_at = $3
+where erasure_ref = $1 and state <> 'acknowledged' and round = $4 returning erasure_ref
+"""
+_WAITING: Final = f"""
+select {COLUMNS} from delivery.erasure
+where state in ('sent', 'overdue') and sent_at is not null order by due_at limit 200
+"""
+_OVERDUE: Final = """
+update delivery.erasure set state = 'overdue'
+where state in ('requested', 'sent') and due_at < clock_timestamp()
+"""
+_COUNT: Final = "select state, count(*) as n from delivery.erasure group by state"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Erasure:
+    """One request; `round` counts how often it had to be made."""
+
+    erasure_ref: UUID
+    case_ref: UUID
+    referral_ref: UUID
+    to_org: str
+    source_org: str
+    confidentiality: str
+    round: int
+
+
+def _erasure(record: asyncpg.Record) -> Erasure:
+    return Erasure(**{name: record[name] for name in COLUMNS.split(", ")})
+
+
+async def request(
+    conn: Conn, recipients: Sequence[Mapping[str, Any]], due_at: Sequence[datetime]
+) -> list[Erasure]:
+    """Make the requests that are not there yet; answers the new ones (not yet queued)."""
+    rows = await conn.fetch(
+        _REQUEST,
+        [uuid4() for _ in recipients],
+        [r["case_ref"] for r in recipients],
+        [r["referral_ref"] for r in recipients],
+        [r["to_org"] for r in recipients],
+        [r["source_org"] for r in recipients],
+        [r["confidentiality"] for r in recipients],
+        list(due_at),
+    )
+    return [_erasure(r) for r in rows]
+
+
+async def again(conn: Conn, pairs: Sequence[tuple[UUID, str]]) -> list[Erasure]:
+    """Make requests anew, where there was one, for (referral, org) that got something late."""
+    rows = await conn.fetch(_AGAIN, [r for r, _ in pairs], [o for _, o in pairs])
+    return [_erasure(r) for r in rows]
+
+
+def task_for(erasure: Erasure) -> Task:
+    """The task that takes a request to its recipient."""
+    return Task(
+        task_id=uuid4(),
+        kind="erasure",
+        case_ref=erasure.case_ref,
+        referral_ref=erasure.referral_ref,
+        to_org=erasure.to_org,
+        purpose="",
+        source_org=erasure.source_org,
+        confidentiality=erasure.confidentiality,
+        version=erasure.round,
+        again=False,
+        doubtful=False,
+        attempts=0,
+        claim=None,
+    )
+
+
+async def queue(conn: Conn, made: Sequence[Erasure], now: datetime, cell: str) -> None:
+    """Queue requests and write their leaves."""
+    if not made:
+        return
+    await store.put(conn, [task_for(e) for e in made])
+    await append_leaves(
+        conn,
+        [
+            leaf(
+                "erasure_requested",
+                now,
+                actor=cell,
+                case_ref=e.case_ref,
+                referral_ref=e.referral_ref,
+                to_org=e.to_org,
+                erasure_ref=e.erasure_ref,
+            )
+            for e in made
+        ],
+    )
+
+
+async def of_task(conn: Conn, task: Task) -> Erasure:
+    """The request a task carries."""
+    return _erasure(await conn.fetchrow(_OF_TASK, task.referral_ref, task.to_org))
+
+
+async def sent(conn: Conn, erasure_ref: UUID) -> None:
+    """Note that the partner has the request."""
+    await conn.execute(_SENT, erasure_ref)
+
+
+async def report(conn: Conn, erasure: Erasure, effect: str, now: datetime) -> bool:
+    """Record the partner's answer with its leaf and event; False when it was known or no code."""
+    if not is_code("withdrawal_effect", effect) or effect == "pending":
+        return False
+    known = await conn.fetchval(_REPORTED, erasure.erasure_ref, effect, now, erasure.round)
+    if known is None:
+        return False
+    event = ConsentEffectReported(
+        event_id=uuid4(),
+        occurred_at=now,
+        case_ref=erasure.case_ref,
+        source_org=erasure.source_org,
+        correlation_id=erasure.referral_ref,
+        codelist_version=CODELIST_VERSION,
+        confidentiality=erasure.confidentiality,
+        erasure_ref=erasure.erasure_ref,
+        to_org=erasure.to_org,
+        withdrawal_effect=effect,
+        reported_at=now,
+    )
+    await put_events(conn, [encode(event)])
+    reported = leaf(
+        "erasure_reported",
+        now,
+        actor=erasure.to_org,
+        case_ref=erasure.case_ref,
+        referral_ref=erasure.referral_ref,
+        to_org=erasure.to_org,
+        erasure_ref=erasure.erasure_ref,
+        status=effect,
+    )
+    await append_leaves(conn, [reported])
+    return True
+
+
+async def waiting(pool: asyncpg.Pool) -> list[Erasure]:
+    """Requests that the partner has and has not answered."""
+    return [_erasure(r) for r in await pool.fetch(_WAITING)]
+
+
+async def mark_overdue(pool: asyncpg.Pool) -> None:
+    """Requests past the agreed days."""
+    await pool.execute(_OVERDUE)
+
+
+async def counts(pool: asyncpg.Pool) -> dict[str, int]:
+    """Requests by state."""
+    return {r["state"]: r["n"] for r in await pool.fetch(_COUNT)}

@@ -1,0 +1,103 @@
+-- Deliveries: a queue in lanes (case, recipient), the intent of every disclosure with its outcome,
+-- and requests to erase. No content and no fact of the person: ids, codes, states, times.
+
+create table delivery.task (
+    task_id uuid primary key,
+    seq bigint generated always as identity,
+    kind text not null check (kind in ('content', 'update', 'erasure')),
+    state text not null default 'queued'
+        check (state in ('queued', 'claimed', 'held', 'done', 'suppressed', 'failed')),
+    case_ref uuid not null,
+    referral_ref uuid not null,
+    to_org text not null,
+    purpose text not null,
+    source_org text not null,
+    confidentiality text not null,
+    version integer not null,
+    again boolean not null default false,
+    doubtful boolean not null default false,
+    attempts integer not null default 0,
+    next_at timestamptz not null default clock_timestamp(),
+    claim uuid,
+    claimed_until timestamptz,
+    rule text,
+    field_path text,
+    confirmed boolean not null default false,
+    created_at timestamptz not null default clock_timestamp(),
+    ended_at timestamptz,
+    unique (referral_ref, to_org, kind, version)
+) with (fillfactor = 70);
+comment on column delivery.task.doubtful is 'The partner may hold it: search there before sending.';
+comment on column delivery.task.again is 'Content was delivered before and is to be replaced.';
+create index task_lane on delivery.task (case_ref, to_org, seq)
+    where kind <> 'erasure' and state in ('queued', 'claimed', 'held');
+create index task_ready on delivery.task (to_org, seq) where state = 'queued';
+create index task_claimed on delivery.task (to_org, claimed_until) where state = 'claimed';
+create index task_unconfirmed on delivery.task (seq)
+    where state in ('done', 'failed') and not confirmed;
+create index task_held on delivery.task (seq) where state = 'held';
+
+-- One row, locked while tasks are claimed, so that a partner's cap holds over all copies.
+create table delivery.claiming (only_row boolean primary key default true check (only_row));
+insert into delivery.claiming default values;
+
+create table delivery.intent (
+    grant_ref uuid primary key,
+    task_id uuid,
+    case_ref uuid not null,
+    referral_ref uuid not null,
+    to_org text not null,
+    purpose text not null,
+    source_org text not null,
+    confidentiality text not null,
+    data_categories text[] not null,
+    legal_basis text not null,
+    consent_ref uuid not null,
+    consent_version bigint not null,
+    policy_version text not null,
+    deadline timestamptz not null,
+    state text not null default 'open'
+        check (state in ('open', 'disclosed', 'not_sent', 'unknown')),
+    at timestamptz not null default clock_timestamp()
+) with (fillfactor = 80);
+create index intent_lane on delivery.intent (case_ref, to_org);
+create index intent_task on delivery.intent (task_id) where state in ('open', 'unknown');
+create index intent_open on delivery.intent (deadline) where state = 'open';
+
+create table delivery.erasure (
+    erasure_ref uuid primary key,
+    case_ref uuid not null,
+    referral_ref uuid not null,
+    to_org text not null,
+    source_org text not null,
+    confidentiality text not null,
+    state text not null default 'requested'
+        check (state in ('requested', 'sent', 'acknowledged', 'overdue')),
+    round integer not null default 1,
+    effect text,
+    requested_at timestamptz not null default clock_timestamp(),
+    due_at timestamptz not null,
+    sent_at timestamptz,
+    reported_at timestamptz,
+    unique (referral_ref, to_org)
+);
+create index erasure_waiting on delivery.erasure (due_at) where state <> 'acknowledged';
+
+create table delivery.alias (
+    alias uuid primary key,
+    referral_ref uuid not null,
+    to_org text not null
+);
+
+create table delivery.poll (
+    org text primary key,
+    since timestamptz not null
+);
+
+create table delivery.cursor (
+    consumer text not null,
+    case_ref uuid not null,
+    last_seq bigint not null,
+    parked boolean not null default false,
+    primary key (consumer, case_ref)
+) with (fillfactor = 70);
