@@ -72,7 +72,10 @@ def _signed(checkpoint: Checkpoint, line: str, public: bytes) -> bool:
     prefix = f"{_DASH} {checkpoint.origin} "
     if not line.startswith(prefix):
         return False
-    raw = base64.b64decode(line.removeprefix(prefix), validate=True)
+    text = line.removeprefix(prefix)
+    raw = base64.b64decode(text, validate=True)
+    if base64.b64encode(raw).decode() != text:
+        return False
     return raw[:4] == key_id(checkpoint.origin, public) and verify_ed25519(
         public, checkpoint.body.encode(), raw[4:]
     )

@@ -29,7 +29,7 @@ _ID_FIELDS: Final = (
     " grant_ref leaf_ref opening_ref command_id entry_ref"
 )
 _CODE_FIELDS: Final = (
-    "org to_org from_org by_org service consumer topic event_type error error_class code rule field"
+    "org to_org from_org by_org service consumer topic event_type error_class code rule field"
     " state status transition outcome step leader port method route mechanism purpose category"
     " policy_version reason part"
 )

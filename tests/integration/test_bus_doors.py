@@ -59,7 +59,7 @@ async def test_a_rolled_back_put_leaves_no_gap(referral: asyncpg.Pool) -> None:
     assert await put(referral, [delivered(case)]) == [1]
 
 
-@pytest.mark.parametrize("role", ["gateway", "consent", "delivery", "custody", "relay", "vault"])
+@pytest.mark.parametrize("role", ["gateway", "consent", "delivery", "custody", "vault"])
 async def test_only_its_owner_may_emit_an_event(pg: Databases, role: str) -> None:
     pool = await asyncpg.create_pool(pg.dsn(role), min_size=0, max_size=1)
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
