@@ -143,9 +143,7 @@ AT = "Consent.provision.provision[0]"
 ACT_REASON = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
 ABSENT = "urn:uuid:00000000-0000-4000-8000-00000000dead"
 
-MUTATIONS = tuple(
-    Mutation(*row)
-    for row in [
+_ROWS: list[Any] = [
         # structure
         ("element unknown to FHIR", "structure", "unknown-element", "Task",
          put("Task", "apodo", value="x")),
@@ -303,6 +301,7 @@ MUTATIONS = tuple(
         ("narrative not declared", "consent-narrative", "narrative", "ServiceRequest.note[0].text",
          put("Consent", *PROVISION, "code",
              value=[concept(f"{BASE}/CodeSystem/data-category", "contact")])),
-    ]
-)  # fmt: skip
+]  # fmt: skip
+
+MUTATIONS = tuple(Mutation(*row) for row in _ROWS)
 """Every refusal that the mapping can give, each by one change to the full sample."""

@@ -118,7 +118,8 @@ def _validity(
         report.add("consent-root", path, "root")
     start, end = period(root.get("period"), zone, f"{path}.period", report)
     start = start or given
-    if end is None or (given and end > months_later(given, LONGEST_MONTHS, zone)):
+    anchor = None if given is None else min(given, now)
+    if end is None or (anchor and end > months_later(anchor, LONGEST_MONTHS, zone)):
         report.add("consent-period", f"{path}.period", "period")
     elif end <= now:
         report.add("consent-expired", f"{path}.period", "expired")

@@ -125,6 +125,4 @@ def _concept(value: Any, codes: str, at: str, base: str, report: Report) -> str 
     if len(found) != 1 or found[0] is None:
         report.add("code-invalid", at, "not-in-list")
         return None
-    if "text" in value:
-        report.narrative(f"{at}.text", value["text"])
     return found[0]

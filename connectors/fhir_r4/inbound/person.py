@@ -107,7 +107,11 @@ def _band(
     birth = patient.get("birthDate")
     if birth is None:
         return given
-    age = youngest_age(birth, today)
+    try:
+        age = youngest_age(birth, today)
+    except ValueError:
+        report.add("structure", f"{path}.birthDate", "bad-format")
+        return None
     if age is None:
         report.add("value-invalid", f"{path}.birthDate", "birth-date-future")
         return None

@@ -15,6 +15,16 @@ from pydantic import ValidationError
 from connectors.fhir_r4.inbound.report import Report
 from connectors.fhir_r4.inbound.tables import PRIMITIVES, RESOURCES, Element, elements, fhir_names
 
+EXTENSION: Mapping[str, Element] = {
+    "url": Element("string", False, "read", "", frozenset()),
+    "extension": Element("Extension", True, "extension", "", frozenset()),
+    "valueCode": Element("string", False, "read", "", frozenset()),
+    "valueString": Element("string", False, "read", "", frozenset()),
+    "valueDate": Element("string", False, "read", "", frozenset()),
+    "valueBoolean": Element("boolean", False, "read", "", frozenset()),
+    "valueCoding": Element("Coding", False, "read", "", frozenset()),
+    "valueCodeableConcept": Element("CodeableConcept", False, "read", "", frozenset()),
+}
 MISSING = frozenset({"missing", "model_field_validation.missing"})
 JSON_TYPE: Mapping[str, type] = {"string": str, "boolean": bool, "integer": int}
 CHOICE = "choice"
@@ -82,8 +92,22 @@ def _one(row: Element, value: Any, path: str, report: Report) -> None:
         report.add("structure", path, "empty-value")
     elif row.treatment == "text-block":
         _text_block(value, path, report)
+    elif row.treatment == "extension":
+        _extension(value, path, report)
     elif row.treatment == "read":
         walk(value, row.type, path, report)
+
+
+def _extension(node: dict[str, Any], path: str, report: Report) -> None:
+    """Names and JSON types inside an extension; which one it is, its reader asks."""
+    for name, value in node.items():
+        row = EXTENSION.get(name)
+        if row is not None:
+            _element(row, value, f"{path}.{name}", report)
+        elif name in fhir_names("Extension"):
+            report.add("unsupported", f"{path}.{name}", "element")
+        else:
+            report.add("structure", path, "unknown-element")
 
 
 def _primitive(row: Element, value: Any, path: str, report: Report) -> None:

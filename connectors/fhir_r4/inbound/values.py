@@ -12,6 +12,8 @@ from zoneinfo import ZoneInfo
 from connectors.fhir_r4.inbound.report import Report
 from connectors.sdk.types import Identifier
 
+YEARS = range(1900, 9000)
+"""Years in which calendars and time zones can be reckoned without running out of dates."""
 ACT_CODE = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
 
 
@@ -96,9 +98,11 @@ def instant(
     try:
         if "T" in text:
             moment = datetime.fromisoformat(text)
-            if moment.tzinfo is None:
+            if moment.tzinfo is None or moment.year not in YEARS:
                 raise ValueError
             return moment.astimezone(UTC)
+        if first_day(text).year not in YEARS:
+            raise ValueError
         if end:
             return _midnight(last_day(text) + timedelta(days=1), zone)
         return _midnight(first_day(text), zone)
