@@ -21,6 +21,7 @@ TOP = {
     ".ci",
     ".dockerignore",
     ".gitignore",
+    "CHANGELOG.md",
     "LICENSE",
     "Makefile",
     "README.md",

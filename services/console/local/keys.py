@@ -18,6 +18,8 @@ HUB_KEYS = ("token.key", "digest.key", "index.key", "alias.key")
 """Access tokens, digests of refusals, indexes of partners' identifiers, aliases."""
 SIGNING = ("grant", "checkpoint")
 """Ed25519 pairs: grants that the vault checks, checkpoints of the custody log."""
+BOOTSTRAP = "staff-bootstrap"
+"""Registers the first person of the staff, and nobody after."""
 VAULT_KEYS = ("root.key", "pseudonym.key", "index.key")
 """In the vault's own folder, read by the vault alone."""
 
@@ -28,6 +30,7 @@ def make_secrets(place: Place, vault_keys: Path) -> None:
         place.secret(f"pg.{name}")
     for name in ("admin", "controller", *PRINCIPALS):
         place.secret(f"kafka.{name}")
+    place.secret(BOOTSTRAP)
     for name in (*HUB_KEYS, *(f"service.{role}" for role in HUB_ROLES)):
         _once(place.secrets / name, secrets.token_bytes(32))
     for name in SIGNING:
