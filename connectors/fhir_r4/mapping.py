@@ -7,10 +7,14 @@ state (partners, directory, need-to-know, live consent) belong to the gateway; w
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
+
+from fhir.resources.R4B import get_fhir_model_class
+from pydantic import ValidationError
 
 from connectors.fhir_r4.inbound.bundle import Entries, read_bundle
 from connectors.fhir_r4.inbound.consent import to_consent
@@ -18,6 +22,7 @@ from connectors.fhir_r4.inbound.extensions import read_extensions
 from connectors.fhir_r4.inbound.person import to_person
 from connectors.fhir_r4.inbound.report import Report
 from connectors.fhir_r4.inbound.request import to_case, to_referral
+from connectors.fhir_r4.inbound.tables import RESOURCES, elements, fhir_names
 from connectors.fhir_r4.inbound.values import identifier
 from connectors.sdk.types import Consent, Identifier, Submission
 
@@ -47,6 +52,15 @@ class Mapped:
     task_identifier: Identifier | None
     entries: tuple[str, ...]
     dropped: tuple[str, ...]
+
+
+def warm_up() -> None:
+    """Load tables and models, so that the first referral is not slower than the others."""
+    for owner in elements():
+        fhir_names(owner)
+    for kind in RESOURCES:
+        with suppress(ValidationError):
+            get_fhir_model_class(kind).model_validate({"resourceType": kind})
 
 
 def to_submission(bundle: Mapping[str, Any], context: Context) -> Mapped:

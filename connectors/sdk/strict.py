@@ -8,6 +8,7 @@ the connectors.
 import json
 import math
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -76,19 +77,24 @@ def _text(raw: bytes, limits: Limits) -> str:
         _refuse("size", "too-large")
     if raw.startswith(BYTE_ORDER_MARKS):
         _refuse("byte-order-mark")
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
+    text = None
+    with suppress(UnicodeDecodeError):
+        text = raw.decode("utf-8")
+    if text is None:  # raised out here: the decoding error holds the bytes
         _refuse("utf8")
+    return text
 
 
 def _decode(text: str) -> Any:
+    rule, value, end = "", None, 0
     try:
         value, end = DECODER.raw_decode(text, len(text) - len(text.lstrip(" \t\r\n")))
     except RecursionError:
-        _refuse("depth")
+        rule = "depth"
     except json.JSONDecodeError:
-        _refuse("json")
+        rule = "json"
+    if rule:  # raised out here: the decoding error holds the document
+        _refuse(rule)
     if text[end:].strip(" \t\r\n"):
         _refuse("trailing-data")
     return value
@@ -111,9 +117,7 @@ def _check_depth(document: dict[str, Any], depth: int) -> None:
 def _check_text(text: str) -> None:
     if "\0" in text:
         _refuse("nul-character")
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
+    if any("\ud800" <= character <= "\udfff" for character in text):
         _refuse("lone-surrogate")
 
 

@@ -68,10 +68,12 @@ class Refused(Exception):
         self.http = catalogue()[faults[0].code, faults[0].rule].http
 
     @classmethod
-    def of(cls, code: str, rule: str, field: str | None = None, **more: int | None) -> "Refused":
+    def of(
+        cls, code: str, rule: str, field: str | None = None, *, retry_after: int | None = None
+    ) -> "Refused":
         """One fault; the field defaults to the one in the catalogue."""
         at = catalogue()[code, rule].field if field is None else field
-        return cls([Fault(code, at, rule)], **more)
+        return cls([Fault(code, at, rule)], retry_after=retry_after)
 
 
 def language(accept: str | None) -> Language:

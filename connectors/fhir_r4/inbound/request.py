@@ -7,13 +7,13 @@ from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from connectors.fhir_r4.inbound.bundle import Entries, Entry
+from connectors.fhir_r4.inbound.bundle import MAIN, Entries, Entry
 from connectors.fhir_r4.inbound.extensions import Found
 from connectors.fhir_r4.inbound.report import Report
 from connectors.fhir_r4.inbound.tables import pairs, rows
 from connectors.fhir_r4.inbound.values import codes_in, has_code, identifier, identifiers, period
 from connectors.sdk.types import Case, Coded, ConsentItem, Referral
-from schemas.codes import code_lists, is_code
+from schemas.codes import code_lists, codes, is_code
 
 TASK_CODE = "http://hl7.org/fhir/CodeSystem/task-code"
 CONFIDENTIALITY = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"
@@ -76,7 +76,7 @@ def to_case(entries: Entries, facts: Found, report: Report) -> Case:
     }
     return Case(
         requisition=requisition,
-        confidentiality=_confidentiality(node, request.path, report),
+        confidentiality=_confidentiality(entries, report),
         exploitation_types=tuple(dict.fromkeys(types)),
         **single,
         **coded,
@@ -212,16 +212,18 @@ def _other_request(entry: Entry, name: str, entries: Entries, report: Report) ->
     return entries.literal(references[0], "ServiceRequest", f"{at}[0]", report)
 
 
-def _confidentiality(node: Mapping[str, Any], path: str, report: Report) -> str | None:
-    labels = node.get("meta", {}).get("security", [])
-    found = codes_in(labels, CONFIDENTIALITY)
-    if not found:
-        return None
+def _confidentiality(entries: Entries, report: Report) -> str | None:
+    """The strictest confidentiality label on the main resources."""
     ours = {row.fhir_r4: row.code for row in code_lists()["confidentiality"].by_code.values()}
-    if len(found) > 1 or not found[0] or found[0] not in ours:
-        report.add("code-invalid", f"{path}.meta.security", "not-in-list")
-        return None
-    return ours[found[0]]
+    found = []
+    for kind in MAIN:
+        entry = entries.one(kind)
+        for code in codes_in(entry.resource.get("meta", {}).get("security", []), CONFIDENTIALITY):
+            if code and code in ours:
+                found.append(ours[code])
+            else:
+                report.add("code-invalid", f"{entry.path}.meta.security", "not-in-list")
+    return max(found, key=codes("confidentiality").index, default=None)
 
 
 @cache

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.fhir_r4.inbound.person import age_band, youngest_age
-from connectors.fhir_r4.mapping import Context, Mapped, to_submission
+from connectors.fhir_r4.mapping import Context, Mapped, to_submission, warm_up
 from connectors.sdk.faults import Fault, Faults
 from connectors.sdk.strict import parse_strict
 from connectors.sdk.types import categories_of
@@ -202,11 +202,11 @@ def test_any_mutation_maps_or_is_refused_and_never_fails_otherwise(data: Any) ->
         node, key = data.draw(st.sampled_from(places(document, [])))
         action = data.draw(st.sampled_from(("junk", "cut", "name", "copy")))
         if action == "junk":
-            node[key] = data.draw(JUNK)
+            node[key] = copy.deepcopy(data.draw(JUNK))
         elif action == "cut":
             del node[key]
         elif action == "name" and isinstance(node, dict):
-            node[data.draw(st.text(max_size=6))] = data.draw(JUNK)
+            node[data.draw(st.text(max_size=6))] = copy.deepcopy(data.draw(JUNK))
         elif action == "copy":
             other, at = data.draw(st.sampled_from(places(document, [])))
             node[key] = copy.deepcopy(other[at])
@@ -219,3 +219,14 @@ def test_any_mutation_maps_or_is_refused_and_never_fails_otherwise(data: Any) ->
 
 
 RICH = Sample(now=NOW, seed=3, rich=True, minor=True).bundle()
+
+
+def test_warming_up_needs_nothing() -> None:
+    warm_up()
+
+
+def test_the_strictest_confidentiality_label_counts() -> None:
+    document = sample()
+    label = {"system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": "V"}
+    resource(document, "Patient")["meta"] = {"security": [label]}
+    assert mapped(document).submission.case.confidentiality == "strictly_confidential"
