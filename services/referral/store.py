@@ -64,9 +64,9 @@ select referral_ref from referral.referral
 where response_due <= $1 and status in {EXPIRING!r} order by response_due limit 64
 """
 _COUNT: Final = """
-select status, case when updated_at > $1 - interval '1 hour' then 'under_1h'
-    when updated_at > $1 - interval '1 day' then 'under_1d'
-    when updated_at > $1 - interval '7 days' then 'under_7d' else 'older' end as age, count(*) as n
+select status, case when updated_at > $1::timestamptz - interval '1 hour' then 'under_1h'
+    when updated_at > $1::timestamptz - interval '1 day' then 'under_1d'
+    when updated_at > $1::timestamptz - interval '7 days' then 'under_7d' else 'older' end as age, count(*) as n
 from referral.referral group by 1, 2
 """
 _FORGET: Final = "delete from referral.command where at < $1"
