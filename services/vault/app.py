@@ -1,6 +1,7 @@
 """Wiring of the vault: the port, the consumer that kills keys, the life of epoch keys."""
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -11,7 +12,7 @@ from services.kit.bus import Subscription
 from services.kit.lead import run_as_leader
 from services.kit.ports import Vault
 from services.kit.runtime import Runtime, Service
-from services.vault import store
+from services.vault import leaves, store
 from services.vault.consumer import TYPES, KeyKiller
 from services.vault.epochs import Epochs
 from services.vault.keystore import FileKeystore
@@ -19,6 +20,8 @@ from services.vault.service import VaultKeys, VaultService
 
 LOOK_SECONDS: Final = 60.0
 """How often the leader looks whether an epoch has ended."""
+LEAF_SECONDS: Final = 1.0
+"""How often leaves are looked for that no event announced."""
 
 
 async def build(rt: Runtime) -> Service:
@@ -45,7 +48,8 @@ async def build(rt: Runtime) -> Service:
         longest_grant=timedelta(seconds=settings.call_seconds),
         people_per_minute=settings.people_per_minute,
     )
-    killer = KeyKiller(rt.metrics)
+    killer = KeyKiller(rt.metrics, rt.clock)
+    hub_pool = await rt.hub_pool()
     await epochs.ensure_first()
     look = min(LOOK_SECONDS, settings.epoch_hours * 3600 / 4)
 
@@ -54,6 +58,14 @@ async def build(rt: Runtime) -> Service:
             await epochs.rotate()
             await store.prune(pool)
             await asyncio.sleep(look)
+
+    async def pass_leaves_on(_: asyncpg.Connection) -> None:
+        while True:
+            killer.killed.clear()
+            while await leaves.pass_on(pool, hub_pool):
+                pass
+            with suppress(TimeoutError):
+                await asyncio.wait_for(killer.killed.wait(), LEAF_SECONDS)
 
     return Service(
         name="vault",
@@ -67,6 +79,9 @@ async def build(rt: Runtime) -> Service:
                 after=killer.after,
             )
         ],
-        loops=[partial(run_as_leader, rt, "vault-epochs", keep_epochs)],
+        loops=[
+            partial(run_as_leader, rt, "vault-epochs", keep_epochs),
+            partial(run_as_leader, rt, "vault-leaves", pass_leaves_on),
+        ],
         pings={"epochs": epochs.check},
     )

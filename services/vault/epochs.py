@@ -8,13 +8,14 @@ the leader runs `rotate`; each step may be repeated.
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
 
+from services.kit.leaf import leaf
 from services.kit.metrics import Metrics
-from services.vault import key_rows
+from services.vault import key_rows, leaves
 from services.vault.keystore import EpochMissingError, Keystore
 
 KEPT = 2
@@ -74,7 +75,13 @@ class Epochs:
         if await key_rows.rows_under(self.pool, [epoch]):
             raise EpochMissingError(epoch)
         await asyncio.to_thread(self.keystore.destroy_epoch, epoch)
-        await key_rows.close_epoch(self.pool, epoch)
+        await self._transaction(lambda conn: self._close(conn, epoch))
+
+    async def _close(self, conn: Any, epoch: int) -> int:
+        await key_rows.close_epoch(conn, epoch)
+        one = leaf("epoch_destroyed", datetime.now(UTC), actor="vault", version=epoch)
+        await leaves.write(conn, [one])
+        return 1
 
     async def _rewrap(self, conn: Any, epoch: int) -> int:
         rows = await key_rows.lock_rows_under(conn, epoch)

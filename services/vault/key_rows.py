@@ -75,8 +75,8 @@ async def insert_data_keys(conn: Any, rows: Sequence[tuple[KeyName, Wrapped]]) -
     return len(made)
 
 
-async def kill_keys(conn: Any, names: Sequence[KeyName]) -> int:
-    """Kill each named version and all below it; answers how many were alive. Repeats do nothing."""
+async def kill_keys(conn: Any, names: Sequence[KeyName]) -> list[KeyName]:
+    """Kill each named version and all below it; answers those alive until now."""
     await lock_keys(conn, {(n.case_ref, n.purpose) for n in names}, exclusive=True)
     columns = (
         [n.case_ref for n in names],
@@ -95,10 +95,10 @@ async def kill_keys(conn: Any, names: Sequence[KeyName]) -> int:
         " from (select c, p, max(v) v from unnest($1::uuid[], $2::text[], $3::int[]) u(c, p, v)"
         "  group by c, p) d"
         " where k.case_ref = d.c and k.purpose = d.p and k.version <= d.v"
-        " and k.wrapped is not null returning 1",
+        " and k.wrapped is not null returning k.case_ref, k.purpose, k.version",
         *columns,
     )
-    return len(killed)
+    return sorted(KeyName(row["case_ref"], row["purpose"], row["version"]) for row in killed)
 
 
 # --- epochs -------------------------------------------------------------------------------------

@@ -107,3 +107,13 @@ create table keys.data_key (
   check ((died_at is null) = (wrapped is not null and epoch is not null))
 ) with (fillfactor = 80);
 create index data_key_epoch on keys.data_key (epoch) where wrapped is not null;
+
+-- Leaves written with the death of a key, on their way to the custody log in the hub's database.
+create table vault.leaf (
+  id bigint generated always as identity primary key,
+  leaf_ref uuid not null unique,
+  kind text not null,
+  body bytea not null,
+  salt bytea not null,
+  hash bytea not null
+);

@@ -6,14 +6,17 @@ from uuid import uuid4
 
 import aiohttp
 import asyncpg
+import orjson
 import pytest
 from aiokafka import AIOKafkaProducer
 
 from schemas.codec import encode, frame
 from schemas.models import ConsentExpired, ConsentWithdrawn, DeadKey
 from services.kit import crypto, rpc, steps
-from services.kit.ports import KeyQuery, Vault
+from services.kit.leaf import append_leaves, leaf
+from services.kit.ports import KeyQuery, SignedGrant, Vault
 from services.kit.runtime import Host
+from services.vault import leaves
 from services.vault.app import build
 from tests.integration.vault_world import PURPOSE, as_json, canonical, grant, item
 from tests.support.bus import head, put
@@ -51,6 +54,13 @@ async def consent_pool(pg):
     await pool.close()
 
 
+@pytest.fixture
+async def hub_admin(pg):
+    connection = await asyncpg.connect(pg.admin_dsn)
+    yield connection
+    await connection.close()
+
+
 async def eventually(check, seconds=20):
     for _ in range(int(seconds / 0.1)):
         if await check():
@@ -70,8 +80,6 @@ async def test_it_is_ready_and_answers_its_callers_each_for_its_own_methods(host
     (stored,) = await port("gateway").put([one])
     assert (stored.vault_version, stored.rule) == (1, None)
     text = canonical(as_json(grant(one, 1)))
-    from services.kit.ports import SignedGrant
-
     signature = crypto.sign_ed25519(settings.secret("grant.ed25519"), text)
     signed = SignedGrant(grant=text, signature=signature)
     (released,) = await port("delivery").release([signed])
@@ -91,7 +99,7 @@ async def test_it_is_ready_and_answers_its_callers_each_for_its_own_methods(host
 
 
 async def test_withdrawal_and_expiry_on_the_log_kill_keys_also_those_read_from_the_record(
-    host, port, consent_pool, kafka
+    host, port, consent_pool, hub_admin, kafka
 ):
     withdrawn, expired = item(), item()
     await port("gateway").put([withdrawn, expired])
@@ -116,6 +124,16 @@ async def test_withdrawal_and_expiry_on_the_log_kill_keys_also_those_read_from_t
 
     await eventually(dead)
     steps.OBSERVERS.remove(passed.append)
+    cases = [withdrawn.case_ref, expired.case_ref]
+
+    async def has_leaves():
+        rows = await hub_admin.fetch(
+            "select body from custody.leaf where kind = 'key_destroyed' and case_ref = any($1)",
+            cases,
+        )
+        return [orjson.loads(row["body"])["key_version"] for row in rows] == [1, 1]
+
+    await eventually(has_leaves)
     assert "keys.killed" in passed
     (late,) = await port("gateway").put([item(case_ref=withdrawn.case_ref)])
     assert late.rule == "key-dead"
@@ -142,3 +160,18 @@ async def produce(kafka, case_ref, value):
         await producer.send_and_wait("cauce.case", value, key=str(case_ref).encode())
     finally:
         await producer.stop()
+
+
+async def test_a_leaf_that_the_log_has_already_is_not_added_again(pg, hub_admin):
+    vault = await asyncpg.create_pool(pg.dsn("vault", pg.vault), min_size=0, max_size=2)
+    hub = await asyncpg.create_pool(pg.dsn("vault"), min_size=0, max_size=2)
+    made = [leaf("epoch_destroyed", datetime.now(UTC), actor="vault", version=n) for n in range(3)]
+    await leaves.write(vault, made)
+    await append_leaves(hub, made[1:2])
+    assert await leaves.pass_on(vault, hub) == 3
+    assert await leaves.pass_on(vault, hub) == 0
+    refs = [one.ref for one in made]
+    rows = await hub_admin.fetch("select 1 from custody.leaf where leaf_ref = any($1)", refs)
+    assert len(rows) == 3
+    await vault.close()
+    await hub.close()
