@@ -66,7 +66,8 @@ where response_due <= $1 and status in {EXPIRING!r} order by response_due limit 
 _COUNT: Final = """
 select status, case when updated_at > $1::timestamptz - interval '1 hour' then 'under_1h'
     when updated_at > $1::timestamptz - interval '1 day' then 'under_1d'
-    when updated_at > $1::timestamptz - interval '7 days' then 'under_7d' else 'older' end as age, count(*) as n
+    when updated_at > $1::timestamptz - interval '7 days' then 'under_7d'
+    else 'older' end as age, count(*) as n
 from referral.referral group by 1, 2
 """
 _FORGET: Final = "delete from referral.command where at < $1"
