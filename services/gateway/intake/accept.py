@@ -8,7 +8,7 @@ cases changed in between, an item is decided again by itself. HTTP is left to `f
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -255,6 +255,7 @@ class Accepter:
 
     async def _commit(self, built: list[Built]) -> dict[UUID, Outcome]:
         """The point of no return: submission, case, consent, events and leaf, all or nothing."""
+        conn: Any
         async with self._pool.acquire() as conn, conn.transaction():
             done = await store.finalise(conn, [one.row for one in built])
             live = [one for one in built if one.row.attempt in done]
@@ -286,7 +287,8 @@ def _not_stored(one: Decided, rule: str) -> Exception:
 def _apart(items: list[Incoming]) -> tuple[list[Incoming], list[Incoming]]:
     """Items that share no person and no case with another; and the rest, for the next round."""
     taken: set[object] = set()
-    now, later = [], []
+    now: list[Incoming] = []
+    later: list[Incoming] = []
     for item in items:
         keys: set[object] = {(item.source, item.key_mac)}
         keys |= {(item.source, *one) for one in identifiers(item.submission)}

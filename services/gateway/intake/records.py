@@ -103,7 +103,8 @@ def case_facts(submission: Submission, categories: Iterable[str]) -> CaseOpenedF
         if category in allowed:
             for fields in parts.values():
                 found |= {k: v for k, v in fields.items() if k in _CASE_FACTS}
-    return CaseOpenedFacts(**{k: tuple(v) if isinstance(v, list) else v for k, v in found.items()})
+    frozen: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in found.items()}
+    return CaseOpenedFacts(**frozen)
 
 
 _CASE_FACTS: Final = frozenset(CaseOpenedFacts.__dataclass_fields__)
