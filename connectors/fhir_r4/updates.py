@@ -1,7 +1,7 @@
 """What a party writes to a resource it already knows: a whole Task, or a new version of a Consent.
 
-Guards that a body is FHIR R4 of the right type before anybody reads it. What the change means is told
-by `status.py` for Tasks and by the gateway for consents.
+Guards that a body is FHIR R4 of the right type before anybody reads it. What the change means is
+told by `status.py` for Tasks and by the gateway for consents.
 """
 
 from collections.abc import Mapping

@@ -39,6 +39,12 @@ def test_other_consents_are_refused(changes: Any) -> None:
 def test_a_task_must_be_a_task() -> None:
     task = resource(full_bundle(now=NOW), "Task")
     check_task(task | {"businessStatus": {"coding": [{"code": "visit-scheduled"}]}})
-    for broken in ({"apodo": "x"}, {"for_fhir": {}}, {"authoredOn": "ayer"}, {"resourceType": "X"}):
+    changes: list[dict[str, Any]] = [
+        {"apodo": "x"},
+        {"for_fhir": {}},
+        {"authoredOn": "ayer"},
+        {"resourceType": "X"},
+    ]
+    for broken in changes:
         with pytest.raises(Faults):
             check_task(task | broken)
