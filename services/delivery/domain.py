@@ -10,14 +10,15 @@ from datetime import datetime, timedelta
 from typing import Final, Literal
 from uuid import UUID
 
-from connectors.sdk.errors import ConnectorError, Retry
+from connectors.sdk.errors import ConnectorError, Reject, Retry
 from connectors.sdk.types import Release
 from services.kit.crypto import sha256, uuid4_from
 from services.kit.needs import EMERGENCY, Need, NoNeed, need_for
 from services.kit.ports import ReferralState
 
 Kind = Literal["content", "update", "erasure"]
-Result = Literal["disclosed", "not_sent", "unknown", "held", "suppressed"]
+Result = Literal["disclosed", "not_sent", "unknown", "rejected", "held", "suppressed"]
+"""`rejected`: the partner saw and refused it; `held`: our mapping refused before anything left."""
 
 ACCEPTED: Final = frozenset(
     {"accepted", "scheduled", "in_progress", "on_hold", "cancel_requested", "completed"}
@@ -104,7 +105,11 @@ def after_failure(task: Task, error: ConnectorError, grant_ref: UUID | None) -> 
             wait=wait_after(task.attempts, error.retry_after),
         )
     return Outcome(
-        result="held", rule=error.rule, field_path=error.field_path, task=task, grant_ref=grant_ref
+        result="rejected" if isinstance(error, Reject) else "held",
+        rule=error.rule,
+        field_path=error.field_path or None,
+        task=task,
+        grant_ref=grant_ref,
     )
 
 

@@ -5,7 +5,7 @@ own, and is made again when something may have arrived after it. The answer is a
 `withdrawal_effect`; without one in the agreed days the request is overdue.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -47,8 +47,10 @@ update delivery.erasure set state = 'acknowledged', effect = $2, reported_at = $
 where erasure_ref = $1 and state <> 'acknowledged' and round = $4 returning erasure_ref
 """
 _WAITING: Final = f"""
-select {COLUMNS} from delivery.erasure
-where state in ('sent', 'overdue') and sent_at is not null order by due_at limit 200
+select {", ".join("e." + name for name in COLUMNS.split(", "))}, t.task_id
+from delivery.erasure e join delivery.task t on t.referral_ref = e.referral_ref
+    and t.to_org = e.to_org and t.kind = 'erasure' and t.version = e.round and t.state = 'done'
+where e.state in ('sent', 'overdue') order by e.due_at limit 200
 """
 _OVERDUE: Final = """
 update delivery.erasure set state = 'overdue'
@@ -75,7 +77,7 @@ def _erasure(record: asyncpg.Record) -> Erasure:
 
 
 async def request(
-    conn: Conn, recipients: Sequence[Mapping[str, Any]], due_at: Sequence[datetime]
+    conn: Conn, recipients: Sequence[asyncpg.Record], due_at: Sequence[datetime]
 ) -> list[Erasure]:
     """Make the requests that are not there yet; answers the new ones (not yet queued)."""
     rows = await conn.fetch(
@@ -183,9 +185,9 @@ async def report(conn: Conn, erasure: Erasure, effect: str, now: datetime) -> bo
     return True
 
 
-async def waiting(pool: asyncpg.Pool) -> list[Erasure]:
-    """Requests that the partner has and has not answered."""
-    return [_erasure(r) for r in await pool.fetch(_WAITING)]
+async def waiting(pool: asyncpg.Pool) -> list[tuple[Erasure, UUID]]:
+    """Requests that the partner has and has not answered, each with the task that took it."""
+    return [(_erasure(r), r["task_id"]) for r in await pool.fetch(_WAITING)]
 
 
 async def mark_overdue(pool: asyncpg.Pool) -> None:

@@ -23,10 +23,18 @@ STATES: Final = {
     "disclosed": "disclosed",
     "not_sent": "not_sent",
     "unknown": "unknown",
-    "held": "unknown",
+    "rejected": "unknown",
+    "held": "not_sent",
     "suppressed": "not_sent",
 }
 """State of the intent by result: what a partner refused, it has seen."""
+ENDS: Final = {
+    "disclosed": "done",
+    "rejected": "held",
+    "held": "held",
+    "suppressed": "suppressed",
+}
+"""State of the task by result; any other is tried again until attempts are spent."""
 Conn = Any
 
 
@@ -49,12 +57,13 @@ class Recorder:
             closed = await self._close(conn, outcomes)
             await self._tell(conn, outcomes, closed, ended)
         step("delivery.recorded")
-        for outcome in outcomes:
+        told = [o for o in outcomes if o.task is None or o.task.kind != "erasure"]
+        for outcome in told:
             self._metrics.inc("cauce_deliveries_total", outcome=outcome.result)
         return [o.task is None or o.task.task_id in ended for o in outcomes]
 
     async def _close(self, conn: Conn, outcomes: Sequence[Outcome]) -> list[tuple[Intent, str]]:
-        ends = [(o.grant_ref, _state(o)) for o in outcomes if o.grant_ref is not None]
+        ends = [(o.grant_ref, STATES[o.result]) for o in outcomes if o.grant_ref is not None]
         resolved = [
             o.task.task_id
             for o in outcomes
@@ -97,18 +106,12 @@ class Recorder:
         await erasures.queue(conn, made, now, self._cell)
 
 
-def _state(outcome: Outcome) -> str:
-    if outcome.result == "held" and outcome.field_path is not None and outcome.field_path != "":
-        return "not_sent"  # our own mapping refused: nothing was written
-    return STATES[outcome.result]
-
-
 def _ending(outcome: Outcome) -> tuple[Task, str, str, str | None, bool, timedelta]:
     task = outcome.task
     assert task is not None  # noqa: S101 -- chosen by the caller
     wait = outcome.wait or timedelta()
-    state = {"disclosed": "done", "held": "held", "suppressed": "suppressed"}.get(outcome.result)
+    state = ENDS.get(outcome.result)
     if state is None:
         state = "failed" if spent(task.attempts) and task.kind != "erasure" else "queued"
-    doubtful = outcome.result == "unknown" or _state(outcome) == "unknown"
+    doubtful = STATES[outcome.result] == "unknown"
     return task, state, outcome.rule, outcome.field_path, doubtful, wait

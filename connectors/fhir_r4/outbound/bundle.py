@@ -34,14 +34,33 @@ def content(out: Outgoing) -> bytes:
             urn(out.ids.service_request),
             _ours(out, "service-request", out.ids.service_request),
         ),
-        _created(task(out), urn(out.ids.task), _ours(out, "task", out.ids.task)),
+        _created(task(out), urn(out.ids.task), _task(out)),
     ]
     return _transaction(entries)
 
 
+def again(out: Outgoing) -> bytes:
+    """A referral sent again: everything that stands under our identifiers is replaced."""
+    return _transaction([*_changed(out), _replaced(task(out), urn(out.ids.task), _task(out))])
+
+
 def update(out: Outgoing) -> bytes:
     """Content that changed since: what stands under our identifiers becomes what is granted now."""
-    entries = [
+    return _transaction(_changed(out))
+
+
+def resource(out: Outgoing, kind: str) -> bytes:
+    """One resource for a recipient that reads here, under the id it knows."""
+    made, own = {
+        "Patient": (patient, out.ids.patient),
+        "ServiceRequest": (service_request, out.ids.service_request),
+        "Consent": (consent, out.ids.consent),
+    }[kind]
+    return orjson.dumps({**made(out), "id": str(own)})
+
+
+def _changed(out: Outgoing) -> list[Resource]:
+    return [
         _replaced(patient(out), urn(out.ids.patient), _person(out)),
         _replaced(consent(out), urn(out.ids.consent), _ours(out, "consent", out.ids.consent)),
         _replaced(
@@ -50,7 +69,6 @@ def update(out: Outgoing) -> bytes:
             _ours(out, "service-request", out.ids.service_request),
         ),
     ]
-    return _transaction(entries)
 
 
 def erasure(*, base: str, to_org: str, erasure_ref: UUID, task_id: UUID) -> bytes:
@@ -85,6 +103,27 @@ def erasure_effect(answer: Resource) -> str | None:
     return None
 
 
+def our_task(resource: Resource, base: str) -> UUID | None:
+    """The id that we gave a partner's Task, None for a Task that is not ours."""
+    return _ours_of(resource, naming(base, "task"))
+
+
+def our_erasure(resource: Resource, base: str) -> UUID | None:
+    """The erasure request that a partner's Task stands for, None for any other Task."""
+    return _ours_of(resource, naming(base, "erasure"))
+
+
+def _ours_of(resource: Resource, wanted: str) -> UUID | None:
+    found = resource.get("identifier")
+    for item in found if isinstance(found, list) else []:
+        if isinstance(item, dict) and item.get("system") == wanted:
+            try:
+                return UUID(str(item.get("value")))
+            except ValueError:
+                return None
+    return None
+
+
 def task_criteria(base: str, task_id: UUID) -> str:
     """Search criteria for our Task at a partner."""
     return f"identifier={naming(base, 'task')}|{task_id}"
@@ -101,6 +140,10 @@ def _person(out: Outgoing) -> str:
 
 def _ours(out: Outgoing, kind: str, value: UUID) -> str:
     return f"identifier={naming(out.base, kind)}|{value}"
+
+
+def _task(out: Outgoing) -> str:
+    return _ours(out, "task", out.ids.task)
 
 
 def _created(resource: Resource, full_url: str, criteria: str) -> Resource:

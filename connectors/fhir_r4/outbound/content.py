@@ -58,6 +58,8 @@ class Outgoing:
     priority: str | None = field(repr=False)
     special_requirements: tuple[str, ...] = field(repr=False)
     release: Release = field(repr=False)
+    literal: bool = False
+    """Whether references name our own URLs (reads) and not entries of a Bundle (pushes)."""
 
 
 def system(base: str, enum: str) -> str:
@@ -104,6 +106,11 @@ def meta(out: Outgoing) -> Resource:
 def urn(value: UUID) -> str:
     """How entries of one Bundle name one another."""
     return f"urn:uuid:{value}"
+
+
+def reference(out: Outgoing, kind: str, value: UUID) -> Resource:
+    """A reference to another resource of the same referral."""
+    return {"reference": f"{kind}/{value}" if out.literal else urn(value)}
 
 
 def present(resource: Resource) -> Resource:

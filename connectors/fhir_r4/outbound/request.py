@@ -19,8 +19,8 @@ from connectors.fhir_r4.outbound.content import (
     identifier,
     meta,
     present,
+    reference,
     system,
-    urn,
 )
 from connectors.fhir_r4.outbound.patient import coding
 from connectors.sdk.types import Case, Person
@@ -46,11 +46,11 @@ def service_request(out: Outgoing) -> Resource:
             "intent": "order",
             "priority": _priority(out),
             "code": concept(out, "service_type", out.service_type) if out.service_type else None,
-            "subject": {"reference": urn(out.ids.patient)},
+            "subject": reference(out, "Patient", out.ids.patient),
             "requester": {"reference": f"Organization/{out.source}"},
             "performer": [{"reference": f"Organization/{out.to_org}"}],
             "reasonCode": [{"coding": [coding(c)]} for c in conditions],
-            "supportingInfo": [{"reference": urn(out.ids.consent)}],
+            "supportingInfo": [reference(out, "Consent", out.ids.consent)],
             "note": [{"text": text} for text in case.narratives],
         }
     )
@@ -68,8 +68,8 @@ def task(out: Outgoing) -> Resource:
             "intent": "order",
             "priority": _priority(out),
             "code": {"coding": [{"system": TASK_CODE, "code": "fulfill"}]},
-            "focus": {"reference": urn(out.ids.service_request)},
-            "for": {"reference": urn(out.ids.patient)},
+            "focus": reference(out, "ServiceRequest", out.ids.service_request),
+            "for": reference(out, "Patient", out.ids.patient),
             "authoredOn": out.now.isoformat(timespec="seconds"),
             "requester": {"reference": f"Organization/{out.source}"},
             "owner": {"reference": f"Organization/{out.to_org}"},
@@ -87,7 +87,7 @@ def consent(out: Outgoing) -> Resource:
         "status": "active",
         "scope": {"coding": [{"system": CONSENT_SCOPE, "code": "patient-privacy"}]},
         "category": [{"coding": [{"system": ACT_CODE, "code": "IDSCL"}]}],
-        "patient": {"reference": urn(out.ids.patient)},
+        "patient": reference(out, "Patient", out.ids.patient),
         "organization": [{"reference": f"Organization/{out.source}"}],
         "policyRule": {"coding": [{"system": ACT_CODE, "code": "OPTOUT"}]},
         "provision": {"type": "deny", "provision": [_permit(out)]},

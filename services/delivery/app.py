@@ -1,0 +1,115 @@
+"""Wiring of the delivery service: worker, consumer, sweeps, poller, the port and held tasks."""
+
+import asyncio
+from functools import partial
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import asyncpg
+
+from connectors.sdk.egress import private_networks
+from connectors.sdk.http import Http
+from services.delivery.authority import Authority
+from services.delivery.confirming import Confirmer
+from services.delivery.consumer import TYPES, Consumer
+from services.delivery.links import Links
+from services.delivery.outcomes import Recorder
+from services.delivery.poller import poll
+from services.delivery.reads import Reads
+from services.delivery.render import Frame
+from services.delivery.sweeps import sweep
+from services.delivery.worker import Parts, Worker
+from services.kit.bus import Subscription
+from services.kit.lead import run_as_leader
+from services.kit.partners import Partners
+from services.kit.ports import Consent, Delivery, Referral, Vault
+from services.kit.runtime import Runtime, Service
+
+SWEEP_SECONDS: Final = 1.0
+
+
+async def build(rt: Runtime) -> Service:
+    """Make the service of this process."""
+    parts = await make_parts(rt)
+    worker = Worker(parts)
+    consumer = Consumer(
+        parts.partners,
+        rt.clock,
+        worker.wake,
+        alias_key=parts.frame.alias_key,
+        cell=rt.settings.cell,
+        erasure_days=rt.settings.erasure_days_default,
+    )
+    return Service(
+        name="delivery",
+        provides={Delivery: Reads(parts)},
+        subscriptions=[
+            Subscription(
+                consumer="delivery",
+                topic="cauce.case",
+                handle=consumer.handle,
+                types=TYPES,
+                after=consumer.after,
+            )
+        ],
+        loops=[
+            worker.run,
+            partial(run_as_leader, rt, "delivery-sweep", partial(_sweeping, parts)),
+            partial(
+                run_as_leader,
+                rt,
+                "delivery-poll",
+                partial(_polling, parts, rt.settings.poll_seconds),
+            ),
+        ],
+        close=[parts.links.close],
+    )
+
+
+async def make_parts(rt: Runtime) -> Parts:
+    """Everything a worker works with, from the runtime."""
+    settings, pool = rt.settings, await rt.pool()
+    zone, partners = ZoneInfo(settings.time_zone), Partners(pool)
+    referral = rt.port(Referral)
+    networks = private_networks(settings.egress_private_networks)
+    return Parts(
+        pool=pool,
+        partners=partners,
+        authority=Authority(
+            pool,
+            rt.port(Consent),
+            partners,
+            rt.clock,
+            seed=settings.secret("grant.ed25519"),
+            seconds=settings.call_seconds,
+            zone=zone,
+            cell=settings.cell,
+        ),
+        recorder=Recorder(pool, rt.clock, rt.metrics, cell=settings.cell),
+        confirmer=Confirmer(pool, referral, cell=settings.cell),
+        links=Links(Http(networks, seconds=settings.call_seconds), settings.secret("client.es384")),
+        vault=rt.port(Vault),
+        referral=referral,
+        frame=Frame(
+            base=settings.canonical_base, zone=zone, alias_key=settings.secret("alias.key")
+        ),
+        clock=rt.clock,
+        metrics=rt.metrics,
+        log=rt.log,
+        cell=settings.cell,
+        window_ms=settings.window_ms,
+        concurrency=settings.delivery_concurrency,
+        partner_concurrency=settings.partner_concurrency,
+    )
+
+
+async def _sweeping(parts: Parts, _: asyncpg.Connection) -> None:
+    while True:
+        await sweep(parts)
+        await asyncio.sleep(SWEEP_SECONDS)
+
+
+async def _polling(parts: Parts, seconds: float, _: asyncpg.Connection) -> None:
+    while True:
+        await poll(parts)
+        await asyncio.sleep(seconds)

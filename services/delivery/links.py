@@ -1,0 +1,44 @@
+"""Clients of partners' systems, one per partner and version of its connector settings."""
+
+from typing import Any
+
+from connectors.fhir_r4.client import Endpoint, FhirClient
+from connectors.sdk.errors import Refuse
+from connectors.sdk.http import Http
+from services.kit.crypto import jwk_of, make_jwt_es384
+from services.kit.partners import Connector, Partner
+
+
+class Links:
+    """Clients by partner; they share one pool of connections and our client key."""
+
+    def __init__(self, http: Http, pem: bytes) -> None:
+        self._http = http
+        self._pem = pem
+        self._kid = str(jwk_of(pem)["kid"])
+        self._made: dict[str, tuple[Connector, FhirClient]] = {}
+
+    def client(self, partner: Partner) -> FhirClient:
+        """The partner's client; Refuse for a partner without a connector we speak."""
+        connector = partner.connector
+        if connector is None or connector.name != "fhir_r4":
+            raise Refuse("connector-unknown", "connector.name")
+        known = self._made.get(partner.org)
+        if known is not None and known[0] == connector:
+            return known[1]
+        endpoint = Endpoint(
+            base_url=connector.base_url.rstrip("/"),
+            token_url=connector.token_url,
+            client_id=connector.client_id,
+            kid=self._kid,
+        )
+        made = FhirClient(self._http, endpoint, self._sign)
+        self._made[partner.org] = (connector, made)
+        return made
+
+    def _sign(self, header: dict[str, Any], claims: dict[str, Any]) -> str:
+        return make_jwt_es384(self._pem, header, claims)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._http.close()

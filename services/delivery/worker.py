@@ -1,0 +1,310 @@
+"""The worker: claims tasks with a free slot and a live vault, and takes each to its recipient.
+
+It guards the order of one delivery: state, doubt resolved at the partner, authorise, release,
+call, outcome, confirmation. Every stage is batched over the deliveries under way; no lock is held
+while a partner is called, and a slow partner occupies its own slots only.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, TypeVar
+
+import asyncpg
+
+from connectors.fhir_r4.client import Call, FhirClient
+from connectors.fhir_r4.outbound import bundle
+from connectors.sdk.errors import ConnectorError, Refuse
+from services.delivery import erasures, store
+from services.delivery.authority import CHANGED, NOT_OURS, Authorised, Authority, Denied
+from services.delivery.confirming import Confirmer
+from services.delivery.domain import (
+    CLOSED,
+    Ask,
+    Outcome,
+    Task,
+    after_failure,
+    categories_now,
+    need_of,
+    wait_after,
+)
+from services.delivery.links import Links
+from services.delivery.outcomes import Recorder
+from services.delivery.render import Frame, outgoing, transaction
+from services.kit.aliases import alias
+from services.kit.batcher import Batcher
+from services.kit.logs import Log
+from services.kit.metrics import Metrics
+from services.kit.partners import Partner, Partners
+from services.kit.ports import Referral, ReferralState, ReleaseResult, Vault
+from services.kit.steps import step
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+IDLE_SECONDS: Final = 0.25
+VAULT_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parts:
+    """What a worker works with."""
+
+    pool: asyncpg.Pool
+    partners: Partners
+    authority: Authority
+    recorder: Recorder
+    confirmer: Confirmer
+    links: Links
+    vault: Vault
+    referral: Referral
+    frame: Frame
+    clock: Callable[[], datetime]
+    metrics: Metrics
+    log: Log
+    cell: str
+    window_ms: float
+    concurrency: int
+    partner_concurrency: int
+
+
+class Worker:
+    """Runs deliveries until cancelled."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._wake = asyncio.Event()
+        self._running: set[asyncio.Task[None]] = set()
+        self._vault_seen = 0.0
+        window = parts.window_ms
+        self._read = _batched(parts.referral.read, window)
+        self._authorise = _batched(parts.authority.authorise, window, retry_singly=False)
+        self._release = _batched(parts.vault.release, window, retry_singly=False)
+        self._record = _batched(parts.recorder.record, window)
+
+    def wake(self) -> None:
+        """Look at the queue now."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Claim and deliver."""
+        try:
+            while True:
+                self._wake.clear()
+                if not await self.turn():
+                    await self._idle()
+        finally:
+            for running in self._running:
+                running.cancel()
+            await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def turn(self) -> int:
+        """Claim what can be begun now; answers how many tasks were begun."""
+        room = self._parts.concurrency - len(self._running)
+        if room <= 0 or not await self._vault_lives():
+            return 0
+        tasks = await store.claim(self._parts.pool, await self._slots(), min(room, 64))
+        if tasks:
+            step("delivery.claimed")
+        for task in tasks:
+            running = asyncio.create_task(self._guarded(task))
+            self._running.add(running)
+            running.add_done_callback(self._ended)
+        return len(tasks)
+
+    def _ended(self, running: asyncio.Task[None]) -> None:
+        self._running.discard(running)
+        self._wake.set()
+
+    async def _idle(self) -> None:
+        try:
+            await asyncio.wait_for(self._wake.wait(), IDLE_SECONDS)
+        except TimeoutError:
+            return
+
+    async def _vault_lives(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        if now - self._vault_seen > VAULT_SECONDS:
+            await self._parts.vault.grants([])
+            self._vault_seen = now
+        return True
+
+    async def _slots(self) -> dict[str, int]:
+        cap = self._parts.partner_concurrency
+        known = await self._parts.partners.all()
+        return {
+            org: min(partner.concurrency or cap, cap)
+            for org, partner in known.items()
+            if partner.transport == "push" and partner.connector is not None
+        }
+
+    async def _guarded(self, task: Task) -> None:
+        try:
+            await (self._erase(task) if task.kind == "erasure" else self._deliver(task))
+        except Exception as error:  # noqa: BLE001 -- the lease ends and the sweep takes over
+            self._parts.log.warning("delivery-broken", error, delivery_ref=task.task_id)
+
+    async def _deliver(self, task: Task) -> None:
+        state = await self._read(task.referral_ref)
+        partner = await self._parts.partners.get(task.to_org)
+        if state is None or partner is None or state.status in CLOSED:
+            await self._record(Outcome(result="suppressed", rule="referral-closed", task=task))
+            return
+        try:
+            client = self._parts.links.client(partner)
+            await client.prepare()
+            if task.doubtful and await self._found(client, task):
+                await self._done(Outcome(result="disclosed", rule="found-at-partner", task=task))
+                return
+        except ConnectorError as error:
+            await self._failed(after_failure(task, error, None))
+            return
+        await self._send(task, state, partner, client)
+
+    async def _found(self, client: FhirClient, task: Task) -> bool:
+        if task.kind != "content" or task.again:
+            return False
+        own = alias(self._parts.frame.alias_key, "task", task.referral_ref, task.to_org)
+        criteria = bundle.task_criteria(self._parts.frame.base, own)
+        return await client.find_task(criteria) is not None
+
+    async def _send(
+        self, task: Task, state: ReferralState, partner: Partner, client: FhirClient
+    ) -> None:
+        need = need_of(state, partner.org_type)
+        if need is None:
+            await self._record(_suppressed(task, Denied(rule="service-type-not-referred")))
+            return
+        granted = await self._authorise(_ask(task, state, categories_now(state, need)))
+        if isinstance(granted, Denied):
+            await self._denied(task, granted)
+            return
+        released = await self._release(granted.signed)
+        step("delivery.released")
+        if released.content is None:
+            rule, ref = released.rule, granted.grant.grant_ref
+            wait = wait_after(task.attempts)
+            await self._failed(
+                Outcome(result="not_sent", rule=rule, task=task, grant_ref=ref, wait=wait)
+            )
+            return
+        await self._call(task, state, granted, released, client)
+
+    async def _call(
+        self,
+        task: Task,
+        state: ReferralState,
+        granted: Authorised,
+        released: ReleaseResult,
+        client: FhirClient,
+    ) -> None:
+        grant = granted.grant
+        begun = asyncio.get_running_loop().time()
+        try:
+            source = await self._source(state)
+            out = outgoing(self._parts.frame, state, granted, released, source, self._parts.clock())
+            body = transaction(out, task.kind, again=task.again)
+            call = Call(
+                key=task.task_id,
+                deadline=granted.until,
+                not_after=grant.deadline,
+                on_write=_calling,
+            )
+            await client.push(body, call)
+        except ConnectorError as error:
+            await self._failed(after_failure(task, error, grant.grant_ref))
+            return
+        step("delivery.called")
+        taken = asyncio.get_running_loop().time() - begun
+        self._parts.metrics.observe("cauce_delivery_seconds", taken)
+        await self._done(
+            Outcome(result="disclosed", rule="taken", task=task, grant_ref=grant.grant_ref)
+        )
+
+    async def _source(self, state: ReferralState) -> Partner:
+        found = await self._parts.partners.get(state.from_org)
+        if found is None:
+            raise Refuse("source-unknown", "Task.requester")
+        return found
+
+    async def _done(self, outcome: Outcome) -> None:
+        task = outcome.task
+        if await self._record(outcome) and task is not None and task.kind == "content":
+            await self._parts.confirmer.confirm([(task, "done", outcome.rule)])
+
+    async def _failed(self, outcome: Outcome) -> None:
+        await self._record(outcome)
+
+    async def _denied(self, task: Task, denied: Denied) -> None:
+        if denied.rule == NOT_OURS:
+            return
+        if denied.rule == CHANGED:
+            again = Outcome(result="not_sent", rule=CHANGED, task=task, wait=timedelta())
+            await self._record(again)
+            return
+        await self._record(_suppressed(task, denied))
+
+    async def _erase(self, task: Task) -> None:
+        parts = self._parts
+        partner = await parts.partners.get(task.to_org)
+        erasure = await erasures.of_task(parts.pool, task)
+        try:
+            if partner is None:
+                raise Refuse("recipient-unknown", "Task.owner")
+            answer = await self._request_erasure(parts.links.client(partner), task)
+        except ConnectorError as error:
+            failed = after_failure(task, error, None)
+            await self._record(failed)
+            return
+        step("erasure.sent")
+        await erasures.sent(parts.pool, erasure.erasure_ref)
+        effect = bundle.erasure_effect(answer)
+        if effect is not None:
+            async with parts.pool.acquire() as conn, conn.transaction():
+                await erasures.report(conn, erasure, effect, parts.clock())
+            step("erasure.recorded")
+        await self._record(Outcome(result="disclosed", rule="requested", task=task))
+
+    async def _request_erasure(self, client: FhirClient, task: Task) -> dict[str, object]:
+        frame = self._parts.frame
+        own = alias(frame.alias_key, "task", task.referral_ref, task.to_org)
+        ref = task.task_id  # of this round, so that a repeated request is not taken for the first
+        body = bundle.erasure(base=frame.base, to_org=task.to_org, erasure_ref=ref, task_id=own)
+        criteria = bundle.erasure_criteria(frame.base, ref)
+        return await client.request_erasure(body, criteria, Call(key=ref))
+
+
+def _batched(
+    call: Callable[[Sequence[In]], Awaitable[Sequence[Out]]],
+    window_ms: float,
+    *,
+    retry_singly: bool = True,
+) -> Batcher[In, Out]:
+    async def handle(items: Sequence[In]) -> Sequence[Out | BaseException]:
+        return list(await call(items))
+
+    return Batcher(handle, window_ms, retry_singly=retry_singly)
+
+
+def _calling() -> None:
+    step("delivery.calling")
+
+
+def _suppressed(task: Task, denied: Denied) -> Outcome:
+    return Outcome(
+        result="suppressed", rule=denied.rule, task=task, policy_version=denied.policy_version
+    )
+
+
+def _ask(task: Task, state: ReferralState, categories: tuple[str, ...]) -> Ask:
+    return Ask(
+        case_ref=state.case_ref,
+        referral_ref=state.referral_ref,
+        to_org=state.to_org,
+        purpose=state.purpose,
+        source_org=state.from_org,
+        confidentiality=task.confidentiality,
+        categories=categories,
+        vault_version=state.vault_version,
+        task=task,
+    )
