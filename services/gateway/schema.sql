@@ -119,3 +119,23 @@ as $$
     on conflict (org, minute) do update set taken = r.taken + wanted
     returning taken - wanted
 $$;
+
+-- Opening an identity outside a grant: asked by one person, approved by one of another
+-- organisation, read by the first. The identity itself is never here.
+create table gateway.opening (
+    opening_ref uuid primary key,
+    case_ref uuid not null,
+    reason_code text not null check (reason_code ~ '^[a-z_]{3,40}$'),
+    requested_by text not null,
+    requested_org text not null,
+    requested_at timestamptz not null,
+    approved_by text,
+    approved_org text,
+    approved_at timestamptz,
+    leaf_ref uuid,
+    check ((approved_by is null) = (approved_at is null)),
+    check ((approved_by is null) = (approved_org is null)),
+    check (approved_by <> requested_by and approved_org <> requested_org),
+    check (leaf_ref is null or approved_by is not null)
+);
+create index opening_at on gateway.opening (requested_at);

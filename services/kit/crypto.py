@@ -37,6 +37,8 @@ NONCE_BYTES = 12
 ASSERTION_ALGORITHMS = ("ES384", "RS384")
 """Signatures that a partner may authenticate with (SMART Backend Services)."""
 MIN_RSA_BITS = 2048
+PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+"""Members of a JWK that only its owner may know."""
 MAX_TOKEN_CHARS = 8192
 
 
@@ -250,6 +252,15 @@ def _partner_key(jwks: Mapping[str, Any], kid: object, algorithm: str) -> ECKey 
     if algorithm == "RS384" and isinstance(key, RSAKey) and _rsa_bits(key) >= MIN_RSA_BITS:
         return key
     raise CryptoError("key")
+
+
+def check_public_jwk(jwk: Mapping[str, Any]) -> str:
+    """The algorithm (ES384 or RS384) of a public key we accept; CryptoError (`kid`, `key`)."""
+    algorithm = {"EC": "ES384", "RSA": "RS384"}.get(str(jwk.get("kty")))
+    if algorithm is None or PRIVATE_MEMBERS & jwk.keys():
+        raise CryptoError("key")
+    _partner_key({"keys": [dict(jwk)]}, jwk.get("kid"), algorithm)
+    return algorithm
 
 
 def _rsa_bits(key: RSAKey) -> int:

@@ -60,6 +60,9 @@ FIELDS: Final = frozenset(
         "reason_code",
         "version",
         "status",
+        "org",
+        "staff_id",
+        "opening_ref",
     }
 )
 SALT_BYTES: Final = 16

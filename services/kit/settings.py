@@ -12,8 +12,11 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 PREFIX = "CAUCE_"
-OF_THE_COMMAND_LINE = frozenset({"CAUCE_RUN", "CAUCE_CACHE"})
-"""Read by `cauce up` alone: where an installation lives and where downloads are kept."""
+OF_THE_COMMAND_LINE = frozenset(
+    {"CAUCE_RUN", "CAUCE_CACHE", "CAUCE_STAFF_ID", "CAUCE_STAFF_KEY", "CAUCE_ADMIN_URL"}
+)
+"""Read by the command line alone: where an installation lives and where downloads are kept; who
+the person at it is, their key file, and the admin port they speak to."""
 
 
 class SettingsError(Exception):

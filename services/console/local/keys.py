@@ -31,6 +31,7 @@ def make_secrets(place: Place, vault_keys: Path) -> None:
     for name in ("admin", "controller", *PRINCIPALS):
         place.secret(f"kafka.{name}")
     place.secret(BOOTSTRAP)
+    place.secret("staff-bootstrap")  # lets the first person in, once
     for name in (*HUB_KEYS, *(f"service.{role}" for role in HUB_ROLES)):
         _once(place.secrets / name, secrets.token_bytes(32))
     for name in SIGNING:
