@@ -5,7 +5,6 @@ records of a case are told apart from its gaps and repeats, and that an error is
 rule, never by its text.
 """
 
-import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -14,12 +13,14 @@ from uuid import UUID
 
 import asyncpg
 
+from schemas.check import FORMATS
 from schemas.codec import DecodeError, decode, peek
 from schemas.models import Event
 from schemas.registry import by_id
 from schemas.topics import event_types
 
-_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+_RULE: Final = FORMATS["name"]
+_PLACE: Final = FORMATS["path"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,11 +154,18 @@ def rule_of(error: BaseException) -> tuple[str, str | None]:
     rule = getattr(first, "rule", None) or getattr(first, "code", None) or _sqlstate(error)
     place = getattr(first, "field", None)
     return (
-        rule if isinstance(rule, str) and _NAME.fullmatch(rule) else "not-handled",
-        place if isinstance(place, str) and _NAME.fullmatch(place) else None,
+        rule if isinstance(rule, str) and _RULE.fullmatch(rule) else "not-handled",
+        place if isinstance(place, str) and _PLACE.fullmatch(place) else None,
     )
+
+
+def class_of(error: BaseException) -> str:
+    """`decode`, `data` (the database refused the values) or `rule`."""
+    if isinstance(error, DecodeError):
+        return "decode"
+    return "data" if isinstance(error, asyncpg.PostgresError) else "rule"
 
 
 def _sqlstate(error: BaseException) -> str | None:
     state = getattr(error, "sqlstate", None)
-    return f"sqlstate-{state}" if isinstance(state, str) else None
+    return f"sqlstate-{state.lower()}" if isinstance(state, str) else None

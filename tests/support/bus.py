@@ -15,6 +15,7 @@ from schemas.models import ReferralDelivered, ReferralRevoked
 from services.kit.db import transaction
 from services.kit.exchange import put_events
 from services.kit.records import Received
+from tests.support.servers import Databases
 
 HEAD: dict[str, Any] = {
     "case_seq": 0,
@@ -103,3 +104,18 @@ async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Task
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def make_book(pg: Databases) -> None:
+    """A cursor and the table that `Book` writes to, in the schema of delivery."""
+    admin = await asyncpg.connect(pg.admin_dsn)
+    await admin.execute(
+        """
+        set role delivery;
+        create table if not exists delivery.book (
+            case_ref uuid, seq bigint, event_id uuid primary key, n bigserial);
+        create table if not exists delivery.cursor (
+            consumer text not null, case_ref uuid not null, last_seq bigint not null,
+            parked boolean not null default false, primary key (consumer, case_ref))"""
+    )
+    await admin.close()

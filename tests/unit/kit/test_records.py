@@ -1,9 +1,12 @@
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
+from asyncpg import UniqueViolationError
 
-from schemas.codec import DecodeError, EncodeError
-from services.kit.records import Record, record_of, rule_of, runs_of, type_of
+from schemas.codec import DecodeError, EncodeError, encode
+from schemas.models import DeadLetter
+from services.kit.records import Record, class_of, record_of, rule_of, runs_of, type_of
 
 
 def record(case: UUID, seq: int) -> Record:
@@ -38,3 +41,21 @@ def test_an_error_is_known_by_its_rule_and_never_by_its_text() -> None:
 
 def test_an_unknown_schema_has_no_type() -> None:
     assert type_of(999_999) is None
+
+
+def test_every_class_and_rule_of_an_error_fits_a_dead_letter() -> None:
+    for error in (DecodeError("datum"), ValueError(), UniqueViolationError()):
+        rule, place = rule_of(error)
+        encode(
+            DeadLetter(
+                key_seq=0,
+                event_id=uuid4(),
+                occurred_at=datetime.now(UTC),
+                source_event_id=uuid4(),
+                topic="cauce.case",
+                consumer="delivery",
+                error_class=class_of(error),
+                rule=rule,
+                field_path=place,
+            )
+        )
