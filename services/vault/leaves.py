@@ -9,6 +9,7 @@ from typing import Any
 
 import asyncpg
 
+from services.kit.db import transaction
 from services.kit.leaf import Leaf, append_leaves
 from services.kit.ports import MAX_BATCH
 
@@ -54,7 +55,8 @@ async def pass_on(pool: asyncpg.Pool, hub_pool: asyncpg.Pool) -> int:
 async def _append(hub_pool: asyncpg.Pool, leaves: Sequence[Leaf]) -> None:
     """All at once; one by one where a crash came between appending and letting go."""
     try:
-        await append_leaves(hub_pool, leaves)
+        async with transaction(hub_pool) as conn:
+            await append_leaves(conn, leaves)
     except asyncpg.UniqueViolationError:
         if len(leaves) > 1:
             for leaf in leaves:

@@ -3,8 +3,11 @@
 import asyncio
 import io
 import shutil
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -14,33 +17,34 @@ from services.kit import crypto
 from services.kit.ports import KeyQuery
 from services.vault import key_rows
 from services.vault.keystore import EpochMissingError, FileKeystore, KeyName, Wrapped
-from tests.integration.vault_world import PURPOSE, SECRET_NAME, grant, item, make_world, sign
+from tests.integration.vault_world import PURPOSE, SECRET_NAME, World, grant, item, make_world, sign
+from tests.support.servers import Databases
 
 
 @pytest.fixture
-async def world(pg, tmp_path):
+async def world(pg: Databases, tmp_path: Path) -> AsyncIterator[World]:
     made = await make_world(pg.dsn("vault", pg.vault), tmp_path)
     yield made
     await made.pool.close()
 
 
 @pytest.fixture
-async def vault_admin(pg):
+async def vault_admin(pg: Databases) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(pg.vault_admin_dsn)
     yield connection
     await connection.close()
 
 
-async def kill(world, one, purpose=PURPOSE):
+async def kill(world: World, one: Any, purpose: str = PURPOSE) -> None:
     async with world.pool.acquire() as conn, conn.transaction():
         await key_rows.kill_keys(conn, [KeyName(one.case_ref, purpose, 1)])
 
 
-async def next_epoch(world):
+async def next_epoch(world: World) -> list[int]:
     return await replace(world.epochs, length=timedelta()).rotate()
 
 
-async def test_epochs_follow_one_another_and_live_keys_move_along(world):
+async def test_epochs_follow_one_another_and_live_keys_move_along(world: World) -> None:
     one = item()
     (put,) = await world.vault.put([one])
     assert await world.epochs.rotate() == []
@@ -55,7 +59,7 @@ async def test_epochs_follow_one_another_and_live_keys_move_along(world):
     assert released.rule == "released"
 
 
-async def test_more_rows_than_one_rewrap_takes_move_while_records_arrive(world):
+async def test_more_rows_than_one_rewrap_takes_move_while_records_arrive(world: World) -> None:
     items = [item(record=b'{"split":{}}') for _ in range(64 * 5)]
     for start in range(0, len(items), 64):
         await world.vault.put(items[start : start + 64])
@@ -69,7 +73,7 @@ async def test_more_rows_than_one_rewrap_takes_move_while_records_arrive(world):
     assert None not in await world.vault.keys(queries)
 
 
-async def test_a_row_under_a_missing_epoch_is_an_alarm_and_is_not_skipped(world):
+async def test_a_row_under_a_missing_epoch_is_an_alarm_and_is_not_skipped(world: World) -> None:
     one, two = item(), item()
     await world.vault.put([one])
     await next_epoch(world)
@@ -96,23 +100,28 @@ async def test_a_row_under_a_missing_epoch_is_an_alarm_and_is_not_skipped(world)
     await world.pool.execute("truncate keys.data_key")
 
 
-async def test_a_crash_between_rewrap_and_destruction_loses_nothing(world):
+def killed(_: int) -> None:
+    raise OSError("killed")
+
+
+async def test_a_crash_between_rewrap_and_destruction_loses_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = item()
     await world.vault.put([one])
     await next_epoch(world)
     await world.epochs._begin(3)
-    real = world.keystore.destroy_epoch
-    world.keystore.destroy_epoch = lambda _: (_ for _ in ()).throw(OSError("killed"))
-    with pytest.raises(OSError, match="killed"):
-        await world.epochs.rotate()
-    world.keystore.destroy_epoch = real
+    with monkeypatch.context() as patch:
+        patch.setattr(world.keystore, "destroy_epoch", killed)
+        with pytest.raises(OSError, match="killed"):
+            await world.epochs.rotate()
     assert await world.epochs.rotate() == [1]
     assert await world.vault.keys([KeyQuery(case_ref=one.case_ref, purpose=PURPOSE)]) != [None]
 
 
 async def test_after_kill_and_destruction_old_pages_a_dump_and_all_keys_open_nothing(
-    world, vault_admin, tmp_path
-):
+    world: World, vault_admin: asyncpg.Connection, tmp_path: Path
+) -> None:
     one = item(key_versions=((PURPOSE, 1), ("legal_assistance", 1)))
     await world.vault.put([one])
     admin = vault_admin
@@ -124,6 +133,7 @@ async def test_after_kill_and_destruction_old_pages_a_dump_and_all_keys_open_not
         one.case_ref,
         PURPOSE,
     )
+    assert before is not None
     assert before["wrapped"] in old_pages, "the copy holds the wrapped key"
     early_keys = shutil.copytree(world.folder / "epochs", tmp_path / "copied")
     copied = FileKeystore(early_keys, world.root)
@@ -195,12 +205,14 @@ async def dump(admin: asyncpg.Connection) -> bytes:
     return out.getvalue()
 
 
-async def test_killing_and_making_keys_at_once_never_leaves_a_dead_version_alive(world):
+async def test_killing_and_making_keys_at_once_never_leaves_a_dead_version_alive(
+    world: World,
+) -> None:
     for _ in range(10):
         case = uuid4()
         puts = [item(case_ref=case) for _ in range(4)]
 
-        async def strike(one=puts[0]):
+        async def strike(one: Any = puts[0]) -> None:
             async with world.pool.acquire() as conn, conn.transaction():
                 await key_rows.kill_keys(conn, [KeyName(one.case_ref, PURPOSE, 2)])
 

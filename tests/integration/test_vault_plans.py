@@ -1,5 +1,7 @@
 """No call of the vault reads a table from end to end."""
 
+from collections.abc import AsyncIterator
+from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
@@ -8,7 +10,8 @@ import pytest
 from services.kit.ports import KeyQuery, Lookup
 from services.vault import key_rows
 from services.vault.keystore import KeyName
-from tests.integration.vault_world import PURPOSE, grant, item, make_world, sign
+from tests.integration.vault_world import PURPOSE, World, grant, item, make_world, sign
+from tests.support.servers import Databases
 
 _SCANS = """
 select schemaname || '.' || relname as name, seq_scan from pg_stat_user_tables
@@ -16,13 +19,13 @@ select schemaname || '.' || relname as name, seq_scan from pg_stat_user_tables
 
 
 @pytest.fixture
-async def world(pg, tmp_path):
+async def world(pg: Databases, tmp_path: Path) -> AsyncIterator[World]:
     made = await make_world(pg.dsn("vault", pg.vault), tmp_path)
     yield made
     await made.pool.close()
 
 
-async def test_no_hot_statement_scans_a_table(world, pg):
+async def test_no_hot_statement_scans_a_table(world: World, pg: Databases) -> None:
     items = [item(case_ref=uuid4()) for _ in range(64)]
     for _ in range(3):
         await world.vault.put([item() for _ in range(64)])
@@ -48,7 +51,7 @@ async def test_no_hot_statement_scans_a_table(world, pg):
     assert after == before
 
 
-async def flush(world):
+async def flush(world: World) -> None:
     """Let every connection of the pool report what it has counted."""
     connections = [await world.pool.acquire() for _ in range(6)]
     for connection in connections:

@@ -1,8 +1,10 @@
 """The vault as a process: its port over the socket, and the log that kills its keys."""
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from typing import Any
+from uuid import UUID, uuid4
 
 import aiohttp
 import asyncpg
@@ -10,20 +12,24 @@ import orjson
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from schemas.codec import encode, frame
+from schemas.codec import Encoded, encode, frame
 from schemas.models import ConsentExpired, ConsentWithdrawn, DeadKey
 from services.kit import crypto, rpc, steps
+from services.kit.canonical import canonical
+from services.kit.db import transaction
 from services.kit.leaf import append_leaves, leaf
 from services.kit.ports import KeyQuery, SignedGrant, Vault
 from services.kit.runtime import Host
+from services.kit.settings import Settings
 from services.vault import leaves
 from services.vault.app import build
-from tests.integration.vault_world import PURPOSE, as_json, canonical, grant, item
+from tests.integration.vault_world import PURPOSE, as_json, grant, item
 from tests.support.bus import head, put
+from tests.support.servers import Databases, Kafka
 
 
 @pytest.fixture
-async def host(settings):
+async def host(settings: Settings) -> AsyncIterator[Host]:
     running = Host("vault", settings)
     await running.start({"vault": build})
     yield running
@@ -31,10 +37,10 @@ async def host(settings):
 
 
 @pytest.fixture
-async def port(settings):
+async def port(settings: Settings) -> AsyncIterator[Callable[..., rpc.Client]]:
     clients = []
 
-    def of(caller, secret=None):
+    def of(caller: str, secret: bytes | None = None) -> rpc.Client:
         key = secret or settings.secret(f"service.{caller}")
         client = rpc.Client(
             Vault, settings.vault_url, lambda: rpc.make_service_token(caller, key), 5.0
@@ -48,20 +54,20 @@ async def port(settings):
 
 
 @pytest.fixture
-async def consent_pool(pg):
+async def consent_pool(pg: Databases) -> AsyncIterator[asyncpg.Pool]:
     pool = await asyncpg.create_pool(pg.dsn("consent"), min_size=0, max_size=2)
     yield pool
     await pool.close()
 
 
 @pytest.fixture
-async def hub_admin(pg):
+async def hub_admin(pg: Databases) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(pg.admin_dsn)
     yield connection
     await connection.close()
 
 
-async def eventually(check, seconds=20):
+async def eventually(check: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
     for _ in range(int(seconds / 0.1)):
         if await check():
             return
@@ -69,8 +75,10 @@ async def eventually(check, seconds=20):
     pytest.fail("did not happen")
 
 
-async def test_it_is_ready_and_answers_its_callers_each_for_its_own_methods(host, port, settings):
-    async def ready():
+async def test_it_is_ready_and_answers_its_callers_each_for_its_own_methods(
+    host: Host, port: Callable[..., Any], settings: Settings
+) -> None:
+    async def ready() -> bool:
         url = f"http://127.0.0.1:{settings.vault_admin_port}/ready"
         async with aiohttp.ClientSession() as session, session.get(url) as answer:
             return answer.status == 200
@@ -99,11 +107,15 @@ async def test_it_is_ready_and_answers_its_callers_each_for_its_own_methods(host
 
 
 async def test_withdrawal_and_expiry_on_the_log_kill_keys_also_those_read_from_the_record(
-    host, port, consent_pool, hub_admin, kafka
-):
+    host: Host,
+    port: Callable[..., Any],
+    consent_pool: asyncpg.Pool,
+    hub_admin: asyncpg.Connection,
+    kafka: Kafka,
+) -> None:
     withdrawn, expired = item(), item()
     await port("gateway").put([withdrawn, expired])
-    passed = []
+    passed: list[str] = []
     steps.OBSERVERS.append(passed.append)
     ends = [end_of(withdrawn, ConsentWithdrawn), end_of(expired, ConsentExpired)]
     again = end_of(withdrawn, ConsentWithdrawn)
@@ -118,7 +130,7 @@ async def test_withdrawal_and_expiry_on_the_log_kill_keys_also_those_read_from_t
         for purpose in (PURPOSE, "statistics")
     ]
 
-    async def dead():
+    async def dead() -> bool:
         found = await port("delivery").keys(queries)
         return [key is None for key in found] == [True, False, True, False]
 
@@ -126,7 +138,7 @@ async def test_withdrawal_and_expiry_on_the_log_kill_keys_also_those_read_from_t
     steps.OBSERVERS.remove(passed.append)
     cases = [withdrawn.case_ref, expired.case_ref]
 
-    async def has_leaves():
+    async def has_leaves() -> bool:
         rows = await hub_admin.fetch(
             "select body from custody.leaf where kind = 'key_destroyed' and case_ref = any($1)",
             cases,
@@ -139,7 +151,7 @@ async def test_withdrawal_and_expiry_on_the_log_kill_keys_also_those_read_from_t
     assert late.rule == "key-dead"
 
 
-def end_of(one, kind):
+def end_of(one: Any, kind: Any) -> Encoded:
     fields = {
         **head(one.case_ref),
         "consent_ref": uuid4(),
@@ -153,7 +165,7 @@ def end_of(one, kind):
     return encode(kind(**fields))
 
 
-async def produce(kafka, case_ref, value):
+async def produce(kafka: Kafka, case_ref: UUID, value: bytes) -> None:
     producer = AIOKafkaProducer(**kafka.client("relay"), enable_idempotence=True)
     await producer.start()
     try:
@@ -162,12 +174,15 @@ async def produce(kafka, case_ref, value):
         await producer.stop()
 
 
-async def test_a_leaf_that_the_log_has_already_is_not_added_again(pg, hub_admin):
+async def test_a_leaf_that_the_log_has_already_is_not_added_again(
+    pg: Databases, hub_admin: asyncpg.Connection
+) -> None:
     vault = await asyncpg.create_pool(pg.dsn("vault", pg.vault), min_size=0, max_size=2)
     hub = await asyncpg.create_pool(pg.dsn("vault"), min_size=0, max_size=2)
     made = [leaf("epoch_destroyed", datetime.now(UTC), actor="vault", version=n) for n in range(3)]
     await leaves.write(vault, made)
-    await append_leaves(hub, made[1:2])
+    async with transaction(hub) as conn:
+        await append_leaves(conn, made[1:2])
     assert await leaves.pass_on(vault, hub) == 3
     assert await leaves.pass_on(vault, hub) == 0
     refs = [one.ref for one in made]

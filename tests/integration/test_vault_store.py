@@ -1,45 +1,58 @@
 """The vault on PostgreSQL: whose record, which version, which key, and what a grant lets out."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
-from uuid import uuid4
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
 
 import orjson
 import pytest
 
 from services.kit import rpc
-from services.kit.ports import KeyQuery, Lookup, OpeningRequest
+from services.kit.ports import (
+    Grant,
+    KeyQuery,
+    Lookup,
+    OpeningRequest,
+    PutItem,
+    PutResult,
+    ReleaseResult,
+)
 from services.vault import key_rows
 from services.vault.keystore import KeyName
 from tests.integration.vault_world import (
     ORIGINAL,
     PURPOSE,
     SECRET_NAME,
+    World,
     grant,
     item,
     make_world,
     sign,
 )
+from tests.support.servers import Databases
 
 
 @pytest.fixture
-async def world(pg, tmp_path):
+async def world(pg: Databases, tmp_path: Path) -> AsyncIterator[World]:
     made = await make_world(pg.dsn("vault", pg.vault), tmp_path)
     yield made
     await made.pool.close()
 
 
-async def put(world, one):
+async def put(world: World, one: Any) -> PutResult:
     (result,) = await world.vault.put([one])
     return result
 
 
-async def release(world, *grants):
+async def release(world: World, *grants: Grant) -> list[ReleaseResult]:
     return await world.vault.release(sign(world, grants))
 
 
-async def kill(world, one, version=1, purpose=PURPOSE):
+async def kill(world: World, one: Any, version: int = 1, purpose: str = PURPOSE) -> list[KeyName]:
     async with world.pool.acquire() as conn, conn.transaction():
         return await key_rows.kill_keys(conn, [KeyName(one.case_ref, purpose, version)])
 
@@ -47,7 +60,9 @@ async def kill(world, one, version=1, purpose=PURPOSE):
 # --- putting ------------------------------------------------------------------------------------
 
 
-async def test_the_same_person_of_an_organisation_is_one_subject_and_versions_count_up(world):
+async def test_the_same_person_of_an_organisation_is_one_subject_and_versions_count_up(
+    world: World,
+) -> None:
     first = item()
     again = item(identifiers=first.identifiers, case_ref=first.case_ref)
     elsewhere = item(identifiers=first.identifiers, org="ong-este")
@@ -63,7 +78,7 @@ async def test_the_same_person_of_an_organisation_is_one_subject_and_versions_co
     assert await world.vault.resolve(lookups) == [one.subject_ref, None, None]
 
 
-async def test_two_calls_at_once_with_a_new_person_make_one_subject(world):
+async def test_two_calls_at_once_with_a_new_person_make_one_subject(world: World) -> None:
     for _ in range(5):
         first = item()
         others = [item(identifiers=first.identifiers) for _ in range(5)]
@@ -71,24 +86,26 @@ async def test_two_calls_at_once_with_a_new_person_make_one_subject(world):
         assert len({result.subject_ref for result in results}) == 1
 
 
-async def test_calls_at_once_for_the_same_cases_do_not_deadlock_or_repeat_a_version(world):
+async def test_calls_at_once_for_the_same_cases_do_not_deadlock_or_repeat_a_version(
+    world: World,
+) -> None:
     cases = [uuid4() for _ in range(8)]
     people = [item().identifiers for _ in range(8)]
 
-    def batch(turn):
+    def batch(turn: int) -> list[PutItem]:
         order = cases[turn:] + cases[:turn]
         names = people[turn:] + people[:turn]
         return [item(case_ref=c, identifiers=p) for c, p in zip(order, names, strict=True)]
 
     results = await asyncio.gather(*(world.vault.put(batch(turn)) for turn in range(8)))
-    by_case = {}
+    by_case: dict[UUID, list[int]] = {}
     for turn, answers in enumerate(results):
         for case, answer in zip(cases[turn:] + cases[:turn], answers, strict=True):
             by_case.setdefault(case, []).append(answer.vault_version)
     assert all(sorted(versions) == list(range(1, 9)) for versions in by_case.values())
 
 
-async def test_an_attempt_that_comes_twice_is_stored_once(world):
+async def test_an_attempt_that_comes_twice_is_stored_once(world: World) -> None:
     one = item()
     assert await put(world, one) == await put(world, one)
     both = await world.vault.put([one, one])
@@ -101,7 +118,7 @@ async def test_an_attempt_that_comes_twice_is_stored_once(world):
     )
 
 
-async def test_an_attempt_decided_anew_replaces_what_it_stored(world):
+async def test_an_attempt_decided_anew_replaces_what_it_stored(world: World) -> None:
     one = item()
     await put(world, one)
     moved = replace(one, case_ref=uuid4(), key_versions=((PURPOSE, 2),))
@@ -113,7 +130,7 @@ async def test_an_attempt_decided_anew_replaces_what_it_stored(world):
     assert [row["case_ref"] for row in left] == [moved.case_ref]
 
 
-async def test_another_person_than_the_caller_saw_stores_nothing(world):
+async def test_another_person_than_the_caller_saw_stores_nothing(world: World) -> None:
     one = item()
     first = await put(world, one)
     other = item(identifiers=one.identifiers, subject_seen=uuid4())
@@ -124,7 +141,7 @@ async def test_another_person_than_the_caller_saw_stores_nothing(world):
     assert (better.rule, better.vault_version) == (None, 1)
 
 
-async def test_identifiers_of_two_people_are_refused(world):
+async def test_identifiers_of_two_people_are_refused(world: World) -> None:
     one, two = item(), item()
     await world.vault.put([one, two])
     both = item(identifiers=(*one.identifiers, *two.identifiers))
@@ -133,7 +150,7 @@ async def test_identifiers_of_two_people_are_refused(world):
     assert await world.vault.resolve([lookup]) == [None]
 
 
-async def test_a_dead_key_version_is_never_made_again(world):
+async def test_a_dead_key_version_is_never_made_again(world: World) -> None:
     one = item()
     await put(world, one)
     assert await kill(world, one, version=3) == [KeyName(one.case_ref, PURPOSE, 1)]
@@ -151,7 +168,7 @@ async def test_a_dead_key_version_is_never_made_again(world):
     assert found[0] == result.keys[0]
 
 
-async def test_one_refused_record_of_a_batch_leaves_the_others_stored(world):
+async def test_one_refused_record_of_a_batch_leaves_the_others_stored(world: World) -> None:
     dead, good = item(), item()
     await kill(world, dead)
     results = await world.vault.put([dead, good])
@@ -160,7 +177,9 @@ async def test_one_refused_record_of_a_batch_leaves_the_others_stored(world):
     assert again.rule is None
 
 
-async def test_what_is_forgotten_leaves_nothing_and_its_attempt_does_not_wake_up(world):
+async def test_what_is_forgotten_leaves_nothing_and_its_attempt_does_not_wake_up(
+    world: World,
+) -> None:
     gone, kept, never = item(), item(), uuid4()
     await world.vault.put([gone, kept])
     assert await world.vault.keep([kept.attempt, never]) == [True, False]
@@ -184,7 +203,7 @@ async def test_what_is_forgotten_leaves_nothing_and_its_attempt_does_not_wake_up
 # --- letting out --------------------------------------------------------------------------------
 
 
-async def test_a_grant_lets_out_its_categories_under_the_recipients_own_name(world):
+async def test_a_grant_lets_out_its_categories_under_the_recipients_own_name(world: World) -> None:
     one = item()
     result = await put(world, one)
     core, identity, other = await release(
@@ -193,19 +212,19 @@ async def test_a_grant_lets_out_its_categories_under_the_recipients_own_name(wor
         grant(one, 1, categories=("identity",)),
         grant(one, 1, to_org="ong-este"),
     )
-    assert orjson.loads(core.content) == {"person": {"sex": "female", "country": "COL"}}
-    named = orjson.loads(identity.content)["person"]
+    assert orjson.loads(core.content or b"") == {"person": {"sex": "female", "country": "COL"}}
+    named = orjson.loads(identity.content or b"")["person"]
     assert set(named) == {"identifiers", "names", "birth_date"}
     assert core.pseudonym == identity.pseudonym != other.pseudonym
     assert core.patient_id == identity.patient_id != other.patient_id
     for answer in (core, identity, other):
         assert answer.rule == "released"
-        assert ORIGINAL.encode() not in answer.content
+        assert ORIGINAL.encode() not in (answer.content or b"")
         assert str(result.subject_ref) not in repr(answer)
         assert SECRET_NAME not in repr(answer)
 
 
-async def test_a_grant_is_used_once_even_when_asked_twice_at_once(world):
+async def test_a_grant_is_used_once_even_when_asked_twice_at_once(world: World) -> None:
     one = item()
     await put(world, one)
     asked = grant(one, 1)
@@ -218,7 +237,7 @@ async def test_a_grant_is_used_once_even_when_asked_twice_at_once(world):
     assert not_used.used_at is None
 
 
-async def test_what_a_grant_cannot_open_does_not_use_it_up(world):
+async def test_what_a_grant_cannot_open_does_not_use_it_up(world: World) -> None:
     one = item(key_versions=((PURPOSE, 1), ("legal_assistance", 1), ("statistics", 1)))
     await put(world, one)
     await kill(world, one)
@@ -238,7 +257,7 @@ async def test_what_a_grant_cannot_open_does_not_use_it_up(world):
     assert [s.used_at is not None for s in states] == [rule == "released" for _, rule in asked]
 
 
-async def test_the_deadline_is_tested_again_after_the_use_is_recorded(world):
+async def test_the_deadline_is_tested_again_after_the_use_is_recorded(world: World) -> None:
     one = item()
     await put(world, one)
     asked = grant(one, 1)
@@ -252,7 +271,9 @@ async def test_the_deadline_is_tested_again_after_the_use_is_recorded(world):
     assert state.used_at is not None
 
 
-async def test_a_service_is_shown_only_so_many_people_in_a_minute(pg, tmp_path):
+async def test_a_service_is_shown_only_so_many_people_in_a_minute(
+    pg: Databases, tmp_path: Path
+) -> None:
     world = await make_world(pg.dsn("vault", pg.vault), tmp_path, people_per_minute=3)
     one = item()
     await put(world, one)
@@ -262,7 +283,7 @@ async def test_a_service_is_shown_only_so_many_people_in_a_minute(pg, tmp_path):
     await world.pool.close()
 
 
-async def test_an_identity_opens_once_for_two_people_of_two_organisations(world):
+async def test_an_identity_opens_once_for_two_people_of_two_organisations(world: World) -> None:
     one = item()
     await put(world, one)
     request = OpeningRequest(
@@ -278,13 +299,13 @@ async def test_an_identity_opens_once_for_two_people_of_two_organisations(world)
     await world.vault.keep([one.attempt])
     first, second = await world.vault.open([request, request])
     assert (first.rule, second.rule) == ("released", "opening-used")
-    shown = orjson.loads(first.content)
+    shown = orjson.loads(first.content or b"")
     assert shown["person"]["names"] == [{"text": SECRET_NAME}]
     assert set(shown) == {"person"}
     assert set(shown["person"]) == {"identifiers", "names", "birth_date"}
 
 
-async def test_a_service_may_call_its_own_methods_only(world):
+async def test_a_service_may_call_its_own_methods_only(world: World) -> None:
     one = item()
     for caller, allowed in (("delivery", False), ("referral", False), ("gateway", True)):
         token = rpc._CALLER.set(caller)
@@ -300,7 +321,7 @@ async def test_a_service_may_call_its_own_methods_only(world):
             rpc._CALLER.reset(token)
 
 
-async def test_a_full_batch_works_and_a_larger_one_is_refused(world):
+async def test_a_full_batch_works_and_a_larger_one_is_refused(world: World) -> None:
     items = [item() for _ in range(64)]
     results = await world.vault.put(items)
     grants = [grant(i, r.vault_version) for i, r in zip(items, results, strict=True)]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -80,7 +81,7 @@ def record(name: str = SECRET_NAME) -> bytes:
     )
 
 
-def item(**changes: object) -> PutItem:
+def item(**changes: Any) -> PutItem:
     made = PutItem(
         attempt=uuid4(),
         org="ong-norte",
@@ -93,7 +94,7 @@ def item(**changes: object) -> PutItem:
     return replace(made, **changes)
 
 
-def grant(put: PutItem, version: int, **changes: object) -> Grant:
+def grant(put: PutItem, version: int, **changes: Any) -> Grant:
     now = datetime.now(UTC)
     made = Grant(
         grant_ref=uuid4(),

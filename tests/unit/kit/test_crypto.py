@@ -1,6 +1,7 @@
 """The crypto module: what was sealed opens, and nothing else does."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -21,7 +22,9 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 @given(plain=st.binary(max_size=300), aad=st.binary(max_size=50), other=st.binary(max_size=50))
-def test_sealed_bytes_open_with_the_same_key_and_associated_data_only(plain, aad, other):
+def test_sealed_bytes_open_with_the_same_key_and_associated_data_only(
+    plain: bytes, aad: bytes, other: bytes
+) -> None:
     sealed = crypto.aead_seal(KEY, None, plain, aad)
     assert crypto.aead_open(KEY, sealed, aad) == plain
     with pytest.raises(CryptoError):
@@ -31,7 +34,7 @@ def test_sealed_bytes_open_with_the_same_key_and_associated_data_only(plain, aad
             crypto.aead_open(KEY, sealed, other)
 
 
-def test_a_changed_byte_anywhere_does_not_open():
+def test_a_changed_byte_anywhere_does_not_open() -> None:
     sealed = crypto.aead_seal(KEY, None, b"facts", b"where")
     for place in range(len(sealed)):
         broken = bytearray(sealed)
@@ -44,12 +47,12 @@ def test_a_changed_byte_anywhere_does_not_open():
 
 
 @given(st.lists(st.binary(max_size=5), max_size=5), st.lists(st.binary(max_size=5), max_size=5))
-def test_two_lists_of_parts_never_give_the_same_mac(left, right):
+def test_two_lists_of_parts_never_give_the_same_mac(left: list[bytes], right: list[bytes]) -> None:
     same = crypto.hmac_sha256(KEY, *left) == crypto.hmac_sha256(KEY, *right)
     assert same == (left == right)
 
 
-def test_a_wrapped_key_opens_under_its_own_kek_only():
+def test_a_wrapped_key_opens_under_its_own_kek_only() -> None:
     wrapped = crypto.wrap(KEY, OTHER)
     assert crypto.unwrap(KEY, wrapped) == OTHER
     with pytest.raises(CryptoError):
@@ -58,7 +61,7 @@ def test_a_wrapped_key_opens_under_its_own_kek_only():
         crypto.unwrap(KEY, b"short")
 
 
-def test_an_ed25519_signature_speaks_for_one_message_and_one_key():
+def test_an_ed25519_signature_speaks_for_one_message_and_one_key() -> None:
     seed, public = crypto.new_ed25519()
     signature = crypto.sign_ed25519(seed, b"grant")
     assert crypto.verify_ed25519(public, b"grant", signature)
@@ -67,7 +70,7 @@ def test_an_ed25519_signature_speaks_for_one_message_and_one_key():
     assert not crypto.verify_ed25519(public, b"grant", b"")
 
 
-def test_a_uuid_from_bytes_is_a_version_4():
+def test_a_uuid_from_bytes_is_a_version_4() -> None:
     made = crypto.uuid4_from(crypto.sha256(b"x"))
     assert made.version == 4
     with pytest.raises(CryptoError):
@@ -81,18 +84,18 @@ def assertion(pem: bytes, **header: object) -> str:
     return crypto.make_jwt_es384(pem, {"kid": "k1", "typ": "JWT", **header}, {"iss": "ong"})
 
 
-def jwks(pem: bytes, kid: str = "k1") -> dict[str, object]:
+def jwks(pem: bytes, kid: str = "k1") -> dict[str, Any]:
     return {"keys": [{**crypto.jwk_of(pem), "kid": kid}]}
 
 
-def test_a_partners_es384_assertion_is_read_by_its_registered_key():
+def test_a_partners_es384_assertion_is_read_by_its_registered_key() -> None:
     pem = crypto.new_es384_pem()
     header, claims = crypto.verify_client_assertion(assertion(pem), jwks(pem))
     assert (header["alg"], header["kid"], claims) == ("ES384", "k1", {"iss": "ong"})
 
 
 @pytest.mark.filterwarnings("ignore:Key size:joserfc.errors.SecurityWarning")
-def test_a_partners_rs384_assertion_is_read_too_and_a_weak_key_is_not():
+def test_a_partners_rs384_assertion_is_read_too_and_a_weak_key_is_not() -> None:
     for bits, good in ((2048, True), (1024, False)):
         private = rsa.generate_private_key(65537, bits).private_bytes(
             serialization.Encoding.PEM,
@@ -109,7 +112,7 @@ def test_a_partners_rs384_assertion_is_read_too_and_a_weak_key_is_not():
                 crypto.verify_client_assertion(token, keys)
 
 
-def test_an_assertion_by_another_key_kid_or_algorithm_is_refused():
+def test_an_assertion_by_another_key_kid_or_algorithm_is_refused() -> None:
     pem = crypto.new_es384_pem()
     token = assertion(pem)
     cases = {
@@ -128,7 +131,7 @@ def test_an_assertion_by_another_key_kid_or_algorithm_is_refused():
         crypto.verify_client_assertion(hs, jwks(pem))
 
 
-def test_a_p256_key_cannot_pass_for_es384():
+def test_a_p256_key_cannot_pass_for_es384() -> None:
     private = ec.generate_private_key(ec.SECP256R1()).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
@@ -138,7 +141,7 @@ def test_a_p256_key_cannot_pass_for_es384():
 
 
 @given(st.text(max_size=80))
-def test_no_text_makes_token_reading_fail_with_anything_but_its_own_error(text):
+def test_no_text_makes_token_reading_fail_with_anything_but_its_own_error(text: str) -> None:
     for read in (
         lambda: crypto.read_token(KEY, text),
         lambda: crypto.verify_client_assertion(text, {"keys": []}),
@@ -148,7 +151,7 @@ def test_no_text_makes_token_reading_fail_with_anything_but_its_own_error(text):
         assert len(text) < 3 or text not in str(caught.value)
 
 
-def test_our_own_token_ends_at_its_expiry_and_needs_its_key():
+def test_our_own_token_ends_at_its_expiry_and_needs_its_key() -> None:
     expires = int(NOW.timestamp()) + 60
     token = crypto.make_token(KEY, {"sub": "delivery", "exp": expires})
     assert crypto.read_token(KEY, token, NOW)["sub"] == "delivery"
@@ -160,7 +163,7 @@ def test_our_own_token_ends_at_its_expiry_and_needs_its_key():
         crypto.read_token(KEY, crypto.make_token(KEY, {"sub": "x"}), NOW)
 
 
-def test_an_unsigned_token_is_refused():
+def test_an_unsigned_token_is_refused() -> None:
     none = "eyJhbGciOiJub25lIn0.eyJleHAiOjk5OTk5OTk5OTl9."
     with pytest.raises(CryptoError, match="algorithm"):
         crypto.read_token(KEY, none, NOW)
@@ -173,7 +176,7 @@ EVENT, CASE = uuid4(), uuid4()
 DATA_KEY = DataKey(purpose="shelter", version=3, key=KEY)
 
 
-def test_facts_open_in_their_own_event_only():
+def test_facts_open_in_their_own_event_only() -> None:
     from schemas.topics import event_types
 
     gated = sorted(name for name, event in event_types().items() if event.facts)
@@ -197,6 +200,6 @@ def test_facts_open_in_their_own_event_only():
             open_facts(*arguments)
 
 
-def test_a_data_key_shows_nothing_in_its_repr():
+def test_a_data_key_shows_nothing_in_its_repr() -> None:
     assert KEY.hex() not in repr(DATA_KEY)
     assert "key=" not in repr(DATA_KEY)

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -48,19 +49,21 @@ def check(one: SignedGrant, now: datetime = NOW) -> Grant | str:
     return domain.check_grant(one, PUBLIC, now, LONGEST)
 
 
-def test_a_signed_grant_in_its_time_is_read_back():
+def test_a_signed_grant_in_its_time_is_read_back() -> None:
     assert check(signed(GRANT)) == GRANT
 
 
 @pytest.mark.parametrize(
     ("seconds", "rule"), [(-2.1, "grant-early"), (-1.9, None), (1.9, None), (2, "grant-late")]
 )
-def test_a_grant_holds_from_its_start_until_just_before_its_deadline(seconds, rule):
+def test_a_grant_holds_from_its_start_until_just_before_its_deadline(
+    seconds: float, rule: str | None
+) -> None:
     result = check(signed(GRANT), NOW + timedelta(seconds=seconds))
     assert result == (rule or GRANT)
 
 
-def test_a_grant_that_another_signed_or_that_was_changed_is_refused():
+def test_a_grant_that_another_signed_or_that_was_changed_is_refused() -> None:
     assert check(signed(GRANT, crypto.new_ed25519()[0])) == "grant-signature"
     honest = signed(GRANT)
     changed = replace(honest, grant=honest.grant.replace(b"identity", b"contacts"))
@@ -75,12 +78,14 @@ def test_a_grant_that_another_signed_or_that_was_changed_is_refused():
         ({"deadline": NOW - timedelta(seconds=1)}, "grant-late"),
     ],
 )
-def test_a_signed_grant_that_asks_too_much_is_refused(change, rule):
+def test_a_signed_grant_that_asks_too_much_is_refused(
+    change: dict[str, Any], rule: str | None
+) -> None:
     assert check(signed(replace(GRANT, **change))) == rule
 
 
 @pytest.mark.parametrize("text", [b"", b"{}", b"[]", b'{"grant_ref": 1}', b"\xff"])
-def test_signed_nonsense_is_refused(text):
+def test_signed_nonsense_is_refused(text: bytes) -> None:
     nonsense = SignedGrant(grant=text, signature=crypto.sign_ed25519(SEED, text))
     assert check(nonsense) == "grant-malformed"
 
@@ -90,8 +95,8 @@ def test_signed_nonsense_is_refused(text):
 
 @given(subject=SUBJECTS, other=SUBJECTS, org=ORGS, another=ORGS)
 def test_a_pseudonym_is_stable_and_differs_by_person_and_by_organisation(
-    subject, other, org, another
-):
+    subject: UUID, other: UUID, org: str, another: str
+) -> None:
     one = domain.pseudonym(KEY, subject, org)
     assert one == domain.pseudonym(KEY, subject, org)
     assert re.fullmatch(r"PE(-[A-Z2-7]{4}){4}-[A-Z2-7]", one.text)
@@ -108,7 +113,7 @@ def test_a_pseudonym_is_stable_and_differs_by_person_and_by_organisation(
 
 
 @given(subject=SUBJECTS, place=st.integers(0, 15), letter=st.sampled_from("ABCXYZ234"))
-def test_one_wrong_letter_in_a_pseudonym_is_found(subject, place, letter):
+def test_one_wrong_letter_in_a_pseudonym_is_found(subject: UUID, place: int, letter: str) -> None:
     text = domain.pseudonym(KEY, subject, "refugio-sur").text.replace("-", "")[2:]
     body, check_letter = text[:16], text[16]
     wrong = body[:place] + letter + body[place + 1 :]
@@ -116,7 +121,9 @@ def test_one_wrong_letter_in_a_pseudonym_is_found(subject, place, letter):
 
 
 @given(org=ORGS, system=st.text(max_size=20), value=st.text(max_size=20))
-def test_an_identifier_is_compared_after_nfc_and_without_outer_white_space(org, system, value):
+def test_an_identifier_is_compared_after_nfc_and_without_outer_white_space(
+    org: str, system: str, value: str
+) -> None:
     digest = domain.identifier_digest(KEY, org, system, value)
     assert digest == domain.identifier_digest(KEY, org, f" {system}", f"{value}\n")
     assert digest != domain.identifier_digest(KEY, org + "x", system, value)
@@ -138,7 +145,7 @@ def person(*digests: bytes, seen: UUID | None = None) -> Person:
     return Person("ong-norte", digests, seen)
 
 
-def test_a_known_identifier_gives_its_subject_and_takes_the_new_ones_with_it():
+def test_a_known_identifier_gives_its_subject_and_takes_the_new_ones_with_it() -> None:
     known = Identities({("ong-norte", b"1"): A})
     assert known.subject_of(person(b"1", b"2"), C) == A
     assert known.new_identifiers == [("ong-norte", b"2", A)]
@@ -146,25 +153,25 @@ def test_a_known_identifier_gives_its_subject_and_takes_the_new_ones_with_it():
     assert known.subject_of(person(b"2"), C) == A
 
 
-def test_two_new_records_of_one_person_in_one_batch_are_one_subject():
+def test_two_new_records_of_one_person_in_one_batch_are_one_subject() -> None:
     known = Identities({})
     assert known.subject_of(person(b"1"), B) == B
     assert known.subject_of(person(b"1"), C) == B
     assert known.new_subjects == [B]
 
 
-def test_identifiers_of_two_people_are_never_joined():
+def test_identifiers_of_two_people_are_never_joined() -> None:
     known = Identities({("ong-norte", b"1"): A, ("ong-norte", b"2"): B})
     assert known.subject_of(person(b"1", b"2", b"3"), C) is None
     assert known.new_identifiers == []
 
 
-def test_the_same_number_at_another_organisation_is_somebody_else():
+def test_the_same_number_at_another_organisation_is_somebody_else() -> None:
     known = Identities({("ong-norte", b"1"): A})
     assert known.subject_of(Person("refugio-sur", (b"1",), None), C) == C
 
 
-def test_the_subject_the_caller_saw_holds_new_identifiers_and_loses_to_known_ones():
+def test_the_subject_the_caller_saw_holds_new_identifiers_and_loses_to_known_ones() -> None:
     known = Identities({("ong-norte", b"1"): A})
     assert known.subject_of(person(b"9", seen=B), C) == B
     assert known.subject_of(person(b"1", b"8", seen=B), C) == A
@@ -184,7 +191,7 @@ def opening(*approvers: tuple[str, str], reason: str = "court_order") -> Opening
     )
 
 
-def test_two_people_of_two_organisations_may_open_an_identity():
+def test_two_people_of_two_organisations_may_open_an_identity() -> None:
     assert domain.check_opening(opening(("ana", "ong-norte"), ("luis", "refugio-sur"))) is None
 
 
@@ -200,11 +207,11 @@ def test_two_people_of_two_organisations_may_open_an_identity():
         opening(("ana", "ong-norte"), ("luis", "refugio-sur"), reason=""),
     ],
 )
-def test_anything_less_does_not_open_it(request_):
+def test_anything_less_does_not_open_it(request_: OpeningRequest) -> None:
     assert domain.check_opening(request_) == "approvals"
 
 
-def test_every_method_that_a_caller_may_call_is_one_of_the_port_and_nobody_has_all():
+def test_every_method_that_a_caller_may_call_is_one_of_the_port_and_nobody_has_all() -> None:
     methods = {name for name in vars(Vault) if not name.startswith("_")}
     for allowed in domain.CALLERS.values():
         assert allowed < methods
