@@ -46,6 +46,7 @@ RULES: Final = frozenset(
         "quota",
         "version-unknown",
         "key-dead",
+        "epoch-missing",
         "approvals",
         "opening-used",
     }

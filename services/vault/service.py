@@ -30,7 +30,7 @@ from services.kit.ports import (
 )
 from services.vault import domain, key_rows, records, store
 from services.vault.intake import Intake
-from services.vault.keystore import Keystore
+from services.vault.keystore import EpochMissingError, Keystore
 
 _IN_PROCESS: Final = "local"
 
@@ -172,7 +172,10 @@ class VaultService:
             return "version-unknown"
         if grant.purpose in domain.FACTS_ONLY:
             return "key-dead"
-        own_key = self._own_key(row)
+        try:
+            own_key = self._own_key(row)
+        except EpochMissingError:
+            return "epoch-missing"  # the alarm is `Epochs.check`; the others of the batch go on
         return "key-dead" if own_key is None else _Opened(grant, row, own_key)
 
     def _own_key(self, row: store.Readable) -> bytes | None:

@@ -89,6 +89,8 @@ async def test_a_row_under_a_missing_epoch_is_an_alarm_and_is_not_skipped(world:
         await replace(epochs, length=timedelta()).rotate()
     with pytest.raises(EpochMissingError):
         await world.vault.keys([KeyQuery(case_ref=one.case_ref, purpose=PURPOSE)])
+    results = await world.vault.release(sign(world, [grant(one, 1), grant(two, 1)]))
+    assert [result.rule for result in results] == ["epoch-missing", "released"]
     assert (
         await world.pool.fetchval(
             "select count(*) from keys.data_key where epoch = 1 and wrapped is not null"
