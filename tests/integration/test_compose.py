@@ -4,6 +4,7 @@ Containers are not needed: the commands run as plain processes, with the hosts a
 containers rewritten to loopback ports and a temporary folder.
 """
 
+import signal
 import subprocess
 import sys
 import time
@@ -64,7 +65,10 @@ class Stage:
                 "CAUCE_EGRESS_PRIVATE_NETWORKS": "127.0.0.0/8",
             }
         env |= {"PATH": "/usr/bin:/bin", "HOME": str(Path.home())}
-        return processes.Command(name=name, argv=argv, env=env, cwd=ROOT, dies_with_us=True)
+        stop = getattr(signal, service.get("stop_signal", "SIGTERM"))
+        return processes.Command(
+            name=name, argv=argv, env=env, cwd=ROOT, stop_signal=stop, dies_with_us=True
+        )
 
     def start(self, name: str) -> None:
         processes.start(self.place, self.command(name))

@@ -38,7 +38,7 @@ def temporary_place() -> Iterator[Place]:
     try:
         yield place
     finally:
-        for name in processes.names(place):
+        for name in reversed(processes.names(place)):
             processes.stop(place, name)
         if not os.environ.get("KEEP_TEST_FILES"):
             shutil.rmtree(root, ignore_errors=True)

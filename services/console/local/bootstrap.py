@@ -147,7 +147,7 @@ def down(place: Place, say: Say) -> None:
             began = time.monotonic()
             if processes.stop(place, name):
                 say(f"{name} stopped ({time.monotonic() - began:.1f} s)")
-        for name in processes.names(place):
+        for name in reversed(processes.names(place)):
             processes.stop(place, name)
 
 

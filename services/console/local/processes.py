@@ -106,12 +106,15 @@ def stop(place: Place, name: str, *, timeout: float = 15) -> bool:
     if process is None:
         path.unlink(missing_ok=True)
         return False
-    children = process.children(recursive=True)
     record = json.loads(path.read_text(encoding="ascii"))
-    process.send_signal(record["stop"])
+    children: list[psutil.Process] = []
+    with suppress(psutil.NoSuchProcess):  # it may end by itself at any moment
+        children = process.children(recursive=True)
+        process.send_signal(record["stop"])
     _, alive = psutil.wait_procs([process, *children], timeout=timeout)
     for left in alive:
-        left.kill()
+        with suppress(psutil.NoSuchProcess):
+            left.kill()
     psutil.wait_procs(alive, timeout=5)
     _reap(process.pid)
     path.unlink(missing_ok=True)
