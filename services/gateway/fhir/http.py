@@ -4,7 +4,7 @@ It guards that each error is an OperationOutcome from the catalogue with a reque
 nothing submitted is echoed, and that what we did not foresee says nothing at all.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import uuid4
@@ -12,7 +12,7 @@ from uuid import uuid4
 import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match, Route
+from starlette.routing import Match, Route
 
 from connectors.sdk.faults import Faults
 from connectors.sdk.strict import DEFAULT
@@ -46,7 +46,7 @@ class Call:
         """The whole body, of one of these media types and not too large."""
         kind = self.request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in types:
-            raise Refused.of("not-supported", "media-type")
+            raise Refused.of("media-type", "media-type")
         return await read_body(self.request)
 
     def known_parameters(self, *names: str) -> None:
@@ -103,12 +103,12 @@ class Surface:
 
         return Route(path, endpoint, methods=[method])
 
-    def rest(self, routes: list[BaseRoute]) -> Route:
+    def rest(self, routes: Sequence[Route]) -> Route:
         """Answers what none of `routes` does: 405 where only the method is wrong, else 404."""
 
         async def nothing(request: Request) -> Response:
             rule = "method" if _other_method(routes, request) else "path"
-            raise Refused.of("not-supported" if rule == "method" else "not-found", rule)
+            raise Refused.of("not-supported-method" if rule == "method" else "not-found", rule)
 
         async def endpoint(request: Request) -> Response:
             return await self._guarded(request, nothing)
@@ -160,10 +160,10 @@ def _check_accept(request: Request) -> None:
     accept = request.headers.get("accept")
     kinds = {part.partition(";")[0].strip().lower() for part in (accept or "*/*").split(",")}
     if not kinds & _READABLE:
-        raise Refused.of("not-supported", "accept")
+        raise Refused.of("not-acceptable", "accept")
     if request.query_params.get("_format", "json") not in {"json", FHIR_JSON, "application/json"}:
-        raise Refused.of("not-supported", "accept")
+        raise Refused.of("not-acceptable", "accept")
 
 
-def _other_method(routes: list[BaseRoute], request: Request) -> bool:
+def _other_method(routes: Sequence[Route], request: Request) -> bool:
     return any(route.matches(request.scope)[0] == Match.PARTIAL for route in routes)

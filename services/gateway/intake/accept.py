@@ -5,7 +5,7 @@ and events; before its commit nothing has happened, after it nothing is refused.
 cases changed in between, an item is decided again by itself. HTTP is left to `fhir`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -16,6 +16,7 @@ import asyncpg
 from services.gateway.intake import store
 from services.gateway.intake.build import Built, Incoming, Located, Parts, build
 from services.gateway.intake.records import consent_record, identifiers, vault_record
+from services.kit.bases import record_fault
 from services.kit.db import is_infrastructure_fault
 from services.kit.doors import ConsentChangedError
 from services.kit.doors import consent_record as put_consents
@@ -42,6 +43,11 @@ DENIED: Final = frozenset({"permit-part", "deny-org", "deny-kind", "not-yet-vali
 """Rules of a consent decision that a sender is told as such; every other reads `no-permit`."""
 
 
+EMERGENCY_FAULTS: Final = frozenset(
+    {"emergency-is-vital-interest", "emergency-core-and-contact-only"}
+)
+
+
 class AgainError(Exception):
     """Something changed since it was read; the item is worth another try from the start."""
 
@@ -63,11 +69,19 @@ Outcome = bytes | Exception
 class Accepter:
     """Handles batches of incoming submissions; every item gets its answer or its exception."""
 
-    def __init__(self, pool: asyncpg.Pool, vault: Vault, consent: Consent, parts: Parts) -> None:
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        vault: Vault,
+        consent: Consent,
+        parts: Parts,
+        accepted: Callable[[], None],
+    ) -> None:
         self._pool = pool
         self._vault = vault
         self._consent = consent
         self._parts = parts
+        self._accepted = accepted
 
     async def handle(self, items: Sequence[Incoming]) -> list[Outcome]:
         """Accept a batch; people and cases that occur twice in it go one after the other."""
@@ -134,6 +148,7 @@ class Accepter:
         if built:
             answers |= await self._commit(built)
             step("accept.committed")
+            self._accepted()
         refused = [d.item for d in decided if isinstance(answers[d.item.submission_ref], Refused)]
         await self._release(refused)
         return answers
@@ -193,7 +208,11 @@ class Accepter:
         extra = dict(zip(counted, decisions[len(located) :], strict=True))
         decided = []
         for n, ((item, where), record) in enumerate(zip(located, records, strict=True)):
-            decision = decisions[n]
+            decision, fault = decisions[n], record_fault(record)
+            if fault is not None:
+                rule = fault if fault in EMERGENCY_FAULTS else "basis"
+                answers[item.submission_ref] = Refused.of("consent-basis", rule)
+                continue
             if not decision.allowed or decision.refused_categories:
                 rule = decision.rule if decision.rule in DENIED else "no-permit"
                 answers[item.submission_ref] = Refused.of("consent-denied", rule)

@@ -1,190 +1,273 @@
-"""A partner's record as the operator writes it (TOML) and as it is stored (`wire.md` §8).
+"""A partner's TOML file as a checked record. Pure.
 
-Pure. It guards that a record is complete, that every code in it exists, and that its keys are public
-ones that SMART allows. Who may register whom is `staff`'s; reading the record is `kit.partners`.
+It guards that a record holds only fields and codes we know, public keys only, and an address that
+the hub may call; every fault is named by its place and rule, never by its value. Who may propose
+and activate it is the admin port's; reading it later is `kit.partners`.
 """
 
 import re
 import tomllib
-from datetime import date
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from connectors.sdk.egress import check_url, private_networks
+from connectors.sdk.errors import Refuse
+from connectors.sdk.manifest import Manifest
 from schemas.codes import is_code
-from services.kit.crypto import sha256, uuid4_from
+from services.gateway.admin.faults import FieldFault
+from services.kit.crypto import CryptoError, check_public_jwk
 
-ORG: Final = re.compile(r"[a-z][a-z0-9-]{2,31}")
-
-
-class RecordError(ValueError):
-    """What is wrong with a record, as `field: reason` lines for the operator."""
-
-    def __init__(self, faults: list[str]) -> None:
-        super().__init__("; ".join(faults))
-        self.faults = faults
-
-
-def _codes(enum: str) -> AfterValidator:
-    def check(values: tuple[str, ...]) -> tuple[str, ...]:
-        wrong = [value for value in values if not is_code(enum, value)]
-        if wrong:
-            raise ValueError(f"not in the list {enum}: {', '.join(wrong)}")
-        return tuple(sorted(set(values)))
-
-    return AfterValidator(check)
-
-
-def _code(enum: str) -> AfterValidator:
-    def check(value: str) -> str:
-        if not is_code(enum, value):
-            raise ValueError(f"not in the list {enum}")
-        return value
-
-    return AfterValidator(check)
-
-
-def _url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("https", "http") or not parts.hostname or parts.username:
-        raise ValueError("not an http(s) address")
-    return value.rstrip("/")
-
-
-Country = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
-Url = Annotated[str, AfterValidator(_url)]
 Org = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{2,31}$")]
+Name = Annotated[str, Field(min_length=1, max_length=120)]
+Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9\-.]{1,64}$")]
+Country = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")]
+Codes = Annotated[tuple[str, ...], Field(max_length=64)]
+Age = Annotated[int, Field(ge=0, le=120)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, strict=False)
 
 
-class AgreementRecord(_Model):
-    """The signed agreement."""
+class AgreementTable(_Table):
+    """`[agreement]`: both days are included."""
 
-    ref: Annotated[str, Field(min_length=1, max_length=100)]
-    valid_from: date
-    valid_to: date
-    purposes: Annotated[tuple[str, ...], _codes("purpose")]
-    categories: Annotated[tuple[str, ...], _codes("data_category")]
-    service_types_out: Annotated[tuple[str, ...], _codes("service_type")] = ()
-    service_types_in: Annotated[tuple[str, ...], _codes("service_type")] = ()
-    erasure_days: Annotated[int, Field(ge=1, le=365)] = 15
-    transfer_mechanism: str | None = None
+    ref: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,63}$")]
+    valid_from: date = Field(alias="from")
+    valid_to: date = Field(alias="to")
+    purposes: Codes = ()
+    categories: Codes = ()
+    service_types_out: Codes = ()
+    service_types_in: Codes = ()
+    erasure_days: Annotated[int, Field(ge=1, le=90)]
+    transfer_mechanism: Annotated[str, Field(pattern=r"^[a-z][a-z_]{2,39}$")] | None = None
 
 
-class ConnectorRecord(_Model):
-    """How to reach the partner's system."""
+class ConnectorTable(_Table):
+    """`[connector]`: the partner's system; empty addresses where it only calls us."""
 
-    name: Literal["fhir_r4"]
-    base_url: Url
-    token_url: Url
-    client_id: str
+    name: str
+    base_url: str = ""
+    token_url: str = ""
+    client_id: Annotated[str, Field(max_length=64)] = ""
     answers: Literal["patch", "poll"] = "patch"
     mapping_version: int = 1
 
 
-class ServiceRecord(_Model):
-    """A directory entry; a secret one names no place."""
+class ServiceTable(_Table):
+    """`[[services]]`: an entry of the directory."""
 
-    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]{1,64}$")]
-    entry_ref: UUID | None = None
-    name: Annotated[str, Field(min_length=1, max_length=200)]
-    service_types: Annotated[tuple[str, ...], _codes("service_type"), Field(min_length=1)]
+    id: Id
+    name: Name
+    service_types: Annotated[tuple[str, ...], Field(min_length=1, max_length=64)]
     country: Country
-    admin1: tuple[str, ...] = ()
-    age_min: Annotated[int | None, Field(ge=0, le=120)] = None
-    age_max: Annotated[int | None, Field(ge=0, le=120)] = None
-    population_types: Annotated[tuple[str, ...], _codes("population_type")] = ()
-    languages: tuple[str, ...] = ()
-    capacity_status: Annotated[str, _code("capacity_status")] = "accepting"
-    directory_status: Annotated[str, _code("directory_status")] = "active"
-    address_confidentiality: Annotated[str, _code("address_confidentiality")] = "partners_only"
-    response_time_hours: int | None = None
-
-    @model_validator(mode="after")
-    def _secret_has_no_place(self) -> "ServiceRecord":
-        if self.address_confidentiality == "secret" and self.admin1:
-            raise ValueError("a secret entry has no admin1")
-        return self
+    admin1: Annotated[tuple[str, ...], Field(max_length=64)] = ()
+    age_min: Age | None = None
+    age_max: Age | None = None
+    population_types: Codes = ()
+    languages: tuple[Language, ...] = ()
+    capacity_status: str = "accepting"
+    directory_status: str = "active"
+    address_confidentiality: str = "partners_only"
+    response_time_hours: Annotated[int, Field(ge=1, le=720)] | None = None
 
 
-class PartnerRecord(_Model):
-    """A partner organisation."""
+class PartnerTable(_Table):
+    """The whole file."""
 
     org: Org
-    name: Annotated[str, Field(min_length=1, max_length=200)]
+    name: Name
     alias: Org
-    org_type: Annotated[str, _code("org_type")]
+    org_type: str
     country: Country
-    language: Literal["es", "en", "pt"] = "es"
+    language: Language = "es"
     roles: Annotated[
         tuple[Literal["source", "recipient", "prosecutor", "kafka"], ...], Field(min_length=1)
     ]
-    agreement: AgreementRecord
-    connector: ConnectorRecord | None = None
-    jwks: dict[str, Any]
-    transport: Literal["push", "pull", "webhook"] = "push"
-    requests_per_minute: Annotated[int | None, Field(ge=1)] = None
-    concurrency: Annotated[int | None, Field(ge=1, le=256)] = None
-    labels: tuple[str, ...] = ()
-    services: tuple[ServiceRecord, ...] = ()
-    status: Literal["active", "suspended"] = "active"
-
-    @model_validator(mode="after")
-    def _whole(self) -> "PartnerRecord":
-        if "recipient" in self.roles and self.transport == "push" and self.connector is None:
-            raise ValueError("a recipient that is pushed to needs a connector")
-        if self.agreement.valid_to < self.agreement.valid_from:
-            raise ValueError("agreement: valid_to is before valid_from")
-        if len({one.id for one in self.services}) < len(self.services):
-            raise ValueError("services: an id occurs twice")
-        _check_jwks(self.jwks)
-        return self
+    transport: Literal["push", "pull", "webhook"]
+    requests_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    concurrency: Annotated[int, Field(ge=1, le=256)] | None = None
+    labels: Annotated[tuple[Annotated[str, Field(pattern=r"^[A-Z]{1,16}$")], ...], Field()] = ()
+    agreement: AgreementTable
+    connector: ConnectorTable | None = None
+    jwks: Mapping[str, Any] = Field(default_factory=dict)
+    services: Annotated[tuple[ServiceTable, ...], Field(max_length=200)] = ()
 
 
-def _check_jwks(jwks: dict[str, Any]) -> None:
-    keys = jwks.get("keys")
-    if not isinstance(keys, list) or not keys:
-        raise ValueError("jwks: no keys")
-    for key in keys:
-        if not isinstance(key, dict) or not isinstance(key.get("kid"), str):
-            raise ValueError("jwks: a key without kid")
-        if "d" in key or key.get("kty") not in ("EC", "RSA"):
-            raise ValueError("jwks: public EC (P-384) or RSA keys only")
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What a file is checked against."""
+
+    manifests: Mapping[str, Manifest]
+    private_networks: str
+    entry_ids: Mapping[str, str]
+    """Id of each directory entry there is → organisation it belongs to."""
 
 
-def parse(text: str, jwks: dict[str, Any] | None = None) -> PartnerRecord:
-    """The record in a TOML text; `jwks` when the keys stand in a file of their own."""
+@dataclass(frozen=True, kw_only=True)
+class Read:
+    """The table, or why there is none."""
+
+    table: PartnerTable | None
+    faults: Sequence[FieldFault] = field(default=())
+
+
+_ENUMS: Final = (
+    ("agreement.purposes", "purpose"),
+    ("agreement.categories", "data_category"),
+    ("agreement.service_types_out", "service_type"),
+    ("agreement.service_types_in", "service_type"),
+)
+_ENTRY_ENUMS: Final = (
+    ("service_types", "service_type"),
+    ("population_types", "population_type"),
+    ("capacity_status", "capacity_status"),
+    ("directory_status", "directory_status"),
+    ("address_confidentiality", "address_confidentiality"),
+)
+_PLACE: Final = re.compile(r"[a-z_0-9]{1,40}")
+
+
+def read_file(text: str, jwks: object, known: Known) -> Read:
+    """A partner file; `jwks` given apart takes the place of one in the text."""
     try:
-        fields = tomllib.loads(text)
-        if jwks is not None:
-            fields = {**fields, "jwks": jwks}
-        return PartnerRecord.model_validate(fields)
-    except tomllib.TOMLDecodeError as error:
-        raise RecordError([f"not TOML: {error}"]) from None
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return Read(table=None, faults=[FieldFault("", "toml")])
+    if jwks is not None:
+        content["jwks"] = jwks
+    try:
+        table = PartnerTable.model_validate(content)
     except ValidationError as error:
-        raise RecordError(
-            [
-                f"{'.'.join(str(part) for part in one['loc']) or 'record'}: {one['msg']}"
-                for one in error.errors(include_input=False, include_url=False)
-            ]
-        ) from None
+        return Read(table=None, faults=list(_of_pydantic(error)))
+    faults = [
+        *_unmapped(table),
+        *_agreement_faults(table.agreement),
+        *_key_faults(table.jwks),
+        *_connector_faults(table, known),
+        *_entry_faults(table, known),
+    ]
+    return Read(table=None if faults else table, faults=faults)
 
 
-def stored(record: PartnerRecord) -> dict[str, Any]:
-    """The record as the table holds it and `kit.partners` reads it."""
-    plain = record.model_dump(mode="json")
-    del plain["org"]
-    for service in plain["services"]:
-        if service["entry_ref"] is None:
-            service["entry_ref"] = str(entry_ref(record.org, service["id"]))
-    return plain
+def _of_pydantic(error: ValidationError) -> Iterator[FieldFault]:
+    for one in error.errors(include_input=False, include_url=False, include_context=False):
+        place = ".".join(_part(step) for step in one["loc"])
+        yield FieldFault(place, one["type"].replace("_", "-"))
 
 
-def entry_ref(org: str, entry_id: str) -> UUID:
-    """The reference of a directory entry that was given none: always the same."""
-    return uuid4_from(sha256(f"entry\0{org}\0{entry_id}".encode()))
+def _part(step: str | int) -> str:
+    """A step of a place: a field of ours or a number; a name we do not know is not repeated."""
+    return str(step) if isinstance(step, int) or _PLACE.fullmatch(step) else "?"
+
+
+def _unmapped(table: PartnerTable) -> Iterator[FieldFault]:
+    """Codes that are in none of our lists."""
+    if not is_code("org_type", table.org_type):
+        yield FieldFault("org_type", "code")
+    for place, enum in _ENUMS:
+        values = getattr(table.agreement, place.partition(".")[2])
+        yield from _wrong_codes(place, enum, values)
+    for number, entry in enumerate(table.services):
+        for name, enum in _ENTRY_ENUMS:
+            value = getattr(entry, name)
+            yield from _wrong_codes(
+                f"services.{number}.{name}", enum, (value,) if isinstance(value, str) else value
+            )
+
+
+def _wrong_codes(place: str, enum: str, values: Sequence[str]) -> Iterator[FieldFault]:
+    for number, value in enumerate(values):
+        if not is_code(enum, value):
+            yield FieldFault(f"{place}.{number}", "code")
+
+
+def _agreement_faults(agreement: AgreementTable) -> Iterator[FieldFault]:
+    if agreement.valid_to < agreement.valid_from:
+        yield FieldFault("agreement.to", "before-from")
+
+
+def _key_faults(jwks: Mapping[str, Any]) -> Iterator[FieldFault]:
+    keys = jwks.get("keys")
+    if not isinstance(keys, list) or not keys or set(jwks) != {"keys"}:
+        yield FieldFault("jwks.keys", "required")
+        return
+    seen: set[object] = set()
+    for number, jwk in enumerate(keys):
+        place = f"jwks.keys.{number}"
+        if not isinstance(jwk, dict):
+            yield FieldFault(place, "object")
+            continue
+        try:
+            check_public_jwk(jwk)
+        except CryptoError as error:
+            yield FieldFault(place, error.rule)
+        if jwk.get("kid") in seen:
+            yield FieldFault(place, "kid-repeated")
+        seen.add(jwk.get("kid"))
+
+
+def _connector_faults(table: PartnerTable, known: Known) -> Iterator[FieldFault]:
+    connector = table.connector
+    if connector is None:
+        if "recipient" in table.roles and table.transport == "push":
+            yield FieldFault("connector", "required")
+        return
+    manifest = known.manifests.get(connector.name)
+    if manifest is None:
+        yield FieldFault("connector.name", "code")
+        return
+    if connector.mapping_version != manifest.mapping_version:
+        yield FieldFault("connector.mapping_version", "unknown")
+    called = table.transport == "push" or connector.answers == "poll"
+    for name in ("base_url", "token_url"):
+        value = getattr(connector, name)
+        if value:
+            yield from _address_faults(f"connector.{name}", value, known)
+        elif called and "recipient" in table.roles:
+            yield FieldFault(f"connector.{name}", "required")
+
+
+def _address_faults(place: str, url: str, known: Known) -> Iterator[FieldFault]:
+    try:
+        check_url(url, private_networks(known.private_networks))
+    except Refuse:
+        yield FieldFault(place, "address-not-allowed")
+
+
+def _entry_faults(table: PartnerTable, known: Known) -> Iterator[FieldFault]:
+    seen: set[str] = set()
+    for number, entry in enumerate(table.services):
+        place = f"services.{number}"
+        if known.entry_ids.get(entry.id, table.org) != table.org or entry.id in seen:
+            yield FieldFault(f"{place}.id", "taken")
+        seen.add(entry.id)
+        if (
+            entry.age_min is not None
+            and entry.age_max is not None
+            and entry.age_max < entry.age_min
+        ):
+            yield FieldFault(f"{place}.age_max", "below-age-min")
+
+
+def record_of(
+    table: PartnerTable, entry_refs: Mapping[str, UUID], new_ref: Callable[[], UUID]
+) -> dict[str, Any]:
+    """The record that `kit.partners.read_partner` reads; entries keep the reference they have."""
+    record = table.model_dump(mode="json", exclude={"org"})
+    for entry in record["services"]:
+        entry["entry_ref"] = str(entry_refs.get(entry["id"]) or new_ref())
+    return {**record, "status": "active"}
+
+
+def proposed_view(record: Mapping[str, Any], at: datetime | None = None) -> dict[str, Any]:
+    """A record as people see it: key ids for keys."""
+    shown = {name: value for name, value in record.items() if name != "jwks"}
+    shown["kids"] = [key.get("kid") for key in record.get("jwks", {}).get("keys", ())]
+    return shown if at is None else {**shown, "at": at.isoformat()}

@@ -1,0 +1,123 @@
+"""Wiring of the gateway: what partners reach, what staff reach, and its background work."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import asyncpg
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from services.gateway.auth import service as auth
+from services.gateway.auth.api import smart_configuration, token_endpoint
+from services.gateway.fhir import store as fhir_store
+from services.gateway.fhir.http import Surface, fhir
+from services.gateway.fhir.intake import intake_handler
+from services.gateway.intake import keys as keying
+from services.gateway.intake import sweep
+from services.gateway.intake.accept import Accepter
+from services.gateway.intake.build import Incoming, Parts
+from services.gateway.intake.service import Cell, Intake
+from services.kit.batcher import Batcher
+from services.kit.lead import run_as_leader
+from services.kit.partners import Partners
+from services.kit.ports import Consent, Vault
+from services.kit.runtime import Runtime, Service
+
+
+async def build(rt: Runtime) -> Service:
+    """Make the gateway of this process."""
+    pool, settings = await rt.pool(), rt.settings
+    partners = Partners(pool)
+    access = _access(rt, pool, partners)
+    surface = Surface(access, rt.log, settings.canonical_base)
+    keeper = sweep.Keeper(pool, rt.port(Vault))
+    intake = _intake(rt, pool, partners, keeper)
+    routes: list[Route] = [
+        surface.open_route("/oauth/token", "POST", token_endpoint(access)),
+        surface.open_route("/fhir/.well-known/smart-configuration", "GET", _smart(rt)),
+        surface.route("/fhir", "POST", intake_handler(intake)),
+        surface.route("/fhir/", "POST", intake_handler(intake)),
+    ]
+    routes.append(surface.rest(list(routes)))
+
+    async def sweeping(_: asyncpg.Connection) -> None:
+        while True:
+            await sweep.sweep(pool, rt.port(Vault))
+            await access.sweep()
+            await asyncio.sleep(sweep.SWEEP_SECONDS)
+
+    async def ping() -> None:
+        await partners.all()
+
+    return Service(
+        name="gateway",
+        public=routes,
+        loops=[keeper.run, partial(run_as_leader, rt, "gateway-sweep", sweeping)],
+        pings={"partners": ping},
+    )
+
+
+def _access(rt: Runtime, pool: asyncpg.Pool, partners: Partners) -> auth.Access:
+    settings = rt.settings
+    return auth.Access(
+        pool,
+        partners,
+        auth.Keys(token=settings.secret("token.key"), index=settings.secret("index.key")),
+        token_url=f"{settings.public_url}/oauth/token",
+        zone=ZoneInfo(settings.time_zone),
+        requests_per_minute=settings.partner_requests_per_minute,
+        clock=rt.clock,
+    )
+
+
+def _intake(rt: Runtime, pool: asyncpg.Pool, partners: Partners, keeper: sweep.Keeper) -> Intake:
+    settings = rt.settings
+    keys = keying.Keys(settings.secret("index.key"), settings.secret("digest.key"))
+    parts = Parts(
+        keys=keys,
+        alias_key=settings.secret("alias.key"),
+        cell=settings.cell,
+        country=settings.country,
+    )
+    accepter = Accepter(pool, rt.port(Vault), rt.port(Consent), parts, keeper.wake)
+    accepting: Batcher[Incoming, bytes] = Batcher(
+        accepter.handle, settings.window_ms, retry_singly=False
+    )
+
+    async def referral_of(org: str, name: str) -> UUID | None:
+        try:
+            alias = UUID(name)
+        except ValueError:
+            return None
+        async with pool.acquire() as conn:
+            found = await fhir_store.find(conn, org, "service_request", alias)
+        return None if found is None else found.referral_ref
+
+    return Intake(
+        pool,
+        partners,
+        accepting,
+        keys,
+        Cell(
+            name=settings.cell,
+            time_zone=settings.time_zone,
+            canonical_base=settings.canonical_base,
+        ),
+        referral_of=referral_of,
+        clock=rt.clock,
+        metrics=rt.metrics,
+        window_ms=settings.window_ms,
+    )
+
+
+def _smart(rt: Runtime) -> Callable[[Request], Awaitable[Response]]:
+    body = smart_configuration(rt.settings.public_url)
+
+    async def answer(_: Request) -> Response:
+        return fhir(body)
+
+    return answer

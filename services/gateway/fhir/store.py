@@ -1,0 +1,45 @@
+"""Which of our things an id means to an organisation."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """A referral as one of its parties names it; `target` is what the id stands for."""
+
+    kind: str
+    target: UUID
+    referral_ref: UUID
+    case_ref: UUID
+    consent_ref: UUID
+    subject_ref: UUID
+    from_org: str
+    to_org: str
+    accepted_at: datetime
+
+
+async def find(conn: Any, org: str, kind: str, alias: UUID) -> Target | None:
+    """What this id is to this organisation; None when it is nothing to it."""
+    row = await conn.fetchrow(
+        "select a.kind, a.target, r.* from gateway.alias a join gateway.referral r"
+        " using (referral_ref) where a.alias = $1 and a.org = $2 and a.kind = $3",
+        alias,
+        org,
+        kind,
+    )
+    return None if row is None else Target(**row)
+
+
+async def learn_patient(conn: Any, org: str, alias: UUID, referral_ref: UUID) -> None:
+    """Remember the Patient id under which a recipient knows the person of a referral."""
+    await conn.execute(
+        "insert into gateway.alias (alias, org, kind, referral_ref, target)"
+        " select $1, $2, 'patient', r.referral_ref, r.subject_ref from gateway.referral r"
+        " where r.referral_ref = $3 on conflict do nothing",
+        alias,
+        org,
+        referral_ref,
+    )
