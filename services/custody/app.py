@@ -6,6 +6,7 @@ written by the services, in the transaction of their effect (`kit.leaf`).
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final
 from uuid import UUID
 
@@ -15,13 +16,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from services.custody import note, store, tree
+from services.kit.crypto import CryptoError
 from services.kit.db import transaction
 from services.kit.lead import run_as_leader
 from services.kit.runtime import Runtime, Service
+from services.kit.staff import Duty, read_session, session_key
 from services.kit.steps import step
 
 POLL_SECONDS: Final = 1.0
 MEASURE_SECONDS: Final = 10.0
+Answer = Callable[[Request], Awaitable[Response]]
 
 
 class Custody:
@@ -94,7 +98,20 @@ class Custody:
 
 
 def routes(rt: Runtime, custody: Custody) -> list[Route]:
-    """What the admin port answers about the log."""
+    """What the admin port answers about the log, to people whose roles allow it."""
+    key = session_key(rt.settings.secret("token.key"))
+
+    def route(method: str, path: str, duty: Duty, answer: Answer) -> Route:
+        async def guarded(request: Request) -> Response:
+            try:
+                member = read_session(key, request.headers.get("authorization"), rt.clock())
+            except CryptoError:
+                return JSONResponse({"code": "session-required"}, status_code=401)
+            if not member.may(duty):
+                return JSONResponse({"code": "role-missing"}, status_code=403)
+            return await answer(request)
+
+        return Route(path, guarded, methods=[method])
 
     async def newest(_: Request) -> Response:
         async with transaction(await rt.pool()) as conn:
@@ -113,8 +130,8 @@ def routes(rt: Runtime, custody: Custody) -> list[Route]:
 
     async def sign(_: Request) -> Response:
         text = await custody.sign_now()
-        key = note.verifier_key(custody.origin, custody.public)
-        return JSONResponse({"note": text, "key": key})
+        verifier = note.verifier_key(custody.origin, custody.public)
+        return JSONResponse({"note": text, "key": verifier})
 
     async def prove(request: Request) -> Response:
         return await _prove(rt, request.path_params["leaf_ref"])
@@ -127,10 +144,10 @@ def routes(rt: Runtime, custody: Custody) -> list[Route]:
         )
 
     return [
-        Route("/admin/custody/checkpoint", newest, methods=["GET"]),
-        Route("/admin/custody/checkpoint", sign, methods=["POST"]),
-        Route("/admin/custody/leaf/{leaf_ref:uuid}", prove, methods=["GET"]),
-        Route("/admin/custody/verification", verify, methods=["POST"]),
+        route("GET", "/admin/custody/checkpoint", "custody.read", newest),
+        route("POST", "/admin/custody/checkpoint", "custody.sign", sign),
+        route("GET", "/admin/custody/leaf/{leaf_ref:uuid}", "custody.read", prove),
+        route("POST", "/admin/custody/verification", "custody.read", verify),
     ]
 
 

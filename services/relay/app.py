@@ -43,12 +43,13 @@ class Relay:
         await self._keep_house(conn)
         await conn.add_listener("bus", self._woken)
         producer = make_producer(self._rt)
-        await producer.start()
-        tasks = [
-            asyncio.ensure_future(self._pump(conn, producer)),
-            asyncio.ensure_future(self._keep_house_often()),
-        ]
+        tasks: list[asyncio.Task[None]] = []
         try:
+            await producer.start()
+            tasks = [
+                asyncio.create_task(self._pump(conn, producer)),
+                asyncio.create_task(self._keep_house_often()),
+            ]
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
