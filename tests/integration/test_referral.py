@@ -1,0 +1,161 @@
+"""Referrals on PostgreSQL: begun, moved, expired, revoked; facts only as sealed bytes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from types import SimpleNamespace
+from uuid import uuid4
+
+import pytest
+
+from services.kit.metrics import Metrics
+from services.kit.ports import Command, ReferralQuery
+from services.referral.app import expire_due
+from tests.support.path import CELL, Path, now, partner, register, running_path
+from tests.support.servers import Databases
+
+
+@pytest.fixture
+async def path(pg: Databases) -> AsyncIterator[Path]:
+    async with running_path(pg) as made:
+        for org in ("ong-norte", "refugio-sur"):
+            await register(made.admin, org, partner(org, "http://127.0.0.1:9", transport="pull"))
+        yield made
+
+
+async def test_an_accepted_referral_is_sent_and_its_facts_are_sealed(path):
+    ref = await path.request()
+    assert (await path.pump())[:3] == ["consent.given", "referral.requested", "referral.sent"]
+    state = await path.state(ref)
+    assert (state.status, state.version) == ("sent", 1)
+    assert (state.service_type, state.priority) == ("shelter_temporary", "urgent")
+    row = await path.admin.fetchrow("select * from referral.referral where referral_ref=$1", ref)
+    assert b"shelter" not in bytes(row["facts"])
+    assert "shelter" not in str(dict(row))
+
+
+async def test_the_key_that_dies_takes_the_facts_of_the_table_with_it(path):
+    ref = await path.request()
+    await path.pump()
+    path.vault.held.clear()
+    path.referral._keys._kept.clear()
+    assert (await path.state(ref)).service_type is None
+
+
+async def test_a_command_repeated_changes_nothing_and_gets_the_same_answer(path):
+    ref = await path.request()
+    await path.pump()
+    command = Command(
+        command_id=uuid4(),
+        referral_ref=ref,
+        command="accept",
+        actor_org="refugio-sur",
+        actor_role="recipient",
+    )
+    first, second = await path.referral.apply([[command]]), await path.referral.apply([[command]])
+    assert first[0].changed
+    assert second[0] == replace(first[0], changed=False)
+    assert (await path.state(ref)).version == 2
+    assert (await path.pump()) == ["referral.status_changed"]
+
+
+async def test_a_list_of_commands_is_applied_wholly_or_not_at_all(path):
+    ref = await path.request()
+    await path.pump()
+    both = [
+        Command(
+            command_id=uuid4(),
+            referral_ref=ref,
+            command=name,
+            actor_org="refugio-sur",
+            actor_role="recipient",
+        )
+        for name in ("accept", "resume")
+    ]
+    refused = (await path.referral.apply([both]))[0]
+    assert (refused.rule, refused.changed) == ("illegal-transition", False)
+    assert (await path.state(ref)).status == "sent"
+    assert await path.pump() == []
+
+
+async def test_reasons_reach_the_parties_and_never_the_log_in_the_clear(path):
+    ref = await path.request()
+    await path.pump()
+    assert (await path.answer(ref, "reject")).rule == "reason-required"
+    assert (await path.answer(ref, "reject", reason_code="no_capacity")).status == "rejected"
+    assert (await path.state(ref)).reason_code == "no_capacity"
+    bodies = await path.admin.fetch("select body, facts from bus.event where key is not null")
+    assert all(b"no_capacity" not in bytes(r["body"]) + bytes(r["facts"] or b"") for r in bodies)
+
+
+async def test_accepting_is_refused_once_consent_is_withdrawn(path):
+    ref = await path.request()
+    await path.pump()
+    await path.withdraw(ref)
+    assert (await path.answer(ref, "accept")).rule == "consent-not-valid"
+    seen = await path.pump()
+    assert "referral.revoked" in seen
+    assert (await path.state(ref)).status == "revoked"
+
+
+async def test_consent_withdrawn_before_it_is_handled_ends_the_referral_visibly(path):
+    ref = await path.request()
+    record = next(iter(path.consents.values()))
+    asked = await path.consent.read([record.consent_ref])
+    assert asked[0] is not None
+    path_state = SimpleNamespace(consent_ref=record.consent_ref)
+    path.state = lambda _: asyncio.sleep(0, path_state)
+    await path.withdraw(ref)
+    del path.state
+    seen = await path.pump()
+    assert "referral.sent" not in seen
+    assert (await path.state(ref)).status == "revoked"
+
+
+async def test_an_inactive_recipient_ends_the_referral_as_cancelled(path):
+    record = partner("refugio-dos", "http://127.0.0.1:9", status="suspended")
+    await register(path.admin, "refugio-dos", record)
+    ref = await path.request(to_org="refugio-dos")
+    await path.pump()
+    assert (await path.state(ref)).status == "cancelled"
+
+
+async def test_withdrawing_one_category_narrows_the_referral_and_keeps_it_open(path):
+    ref = await path.request()
+    await path.pump()
+    await path.withdraw(ref, ("refugio-sur", "service_referral", ("contact",)))
+    await path.pump()
+    state = await path.state(ref)
+    assert (state.status, state.data_categories) == ("sent", ("pseudonymous_core",))
+
+
+async def test_a_referral_without_answer_expires_at_its_time(path):
+    late = await path.request(response_due=now() - timedelta(seconds=1))
+    timely = await path.request()
+    await path.pump()
+    rt = SimpleNamespace(clock=now, settings=SimpleNamespace(cell=CELL), metrics=Metrics())
+    assert await expire_due(rt, path.pools["referral"], path.referral) == 1
+    assert (await path.state(late)).status == "expired"
+    assert (await path.state(timely)).status == "sent"
+
+
+async def test_many_commands_at_once_are_each_answered(path):
+    refs = [await path.request() for _ in range(20)]
+    await path.pump()
+    answers = await asyncio.gather(*(path.answer(ref, "accept") for ref in refs))
+    assert {a.status for a in answers} == {"accepted"}
+    again = await asyncio.gather(*(path.answer(refs[0], "start_service") for _ in range(5)))
+    assert sum(a.changed for a in again) == 1
+
+
+async def test_a_party_finds_its_own_referrals_by_page(path):
+    refs = {await path.request() for _ in range(5)}
+    await path.pump()
+    query = ReferralQuery(org="refugio-sur", side="to", statuses=("sent",), limit=200)
+    found = (await path.referral.find([query]))[0]
+    assert refs <= {s.referral_ref for s in found}
+    last = found[-3]
+    rest = replace(query, after=(last.updated_at, last.referral_ref))
+    assert len((await path.referral.find([rest]))[0]) == 2
+    assert (await path.referral.find([replace(query, org="ong-ajena")]))[0] == []
