@@ -14,19 +14,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from services.gateway.admin.faults import FieldFault
 from services.kit.db import is_infrastructure_fault
 from services.kit.logs import Log
 from services.kit.staff import Duty, StaffMember
 
 MOST_BYTES: Final = 256 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class FieldFault:
-    """What is wrong with one field of a request, by rule, without its value."""
-
-    field: str
-    rule: str
 
 
 @dataclass

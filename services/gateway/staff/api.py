@@ -10,7 +10,8 @@ import asyncpg
 from starlette.requests import Request
 from starlette.routing import Route
 
-from services.gateway.admin.http import AdminRefused, Desk, FieldFault, Handler, json_body
+from services.gateway.admin.faults import FieldFault
+from services.gateway.admin.http import AdminRefused, Desk, Handler, json_body
 from services.gateway.staff import store
 from services.gateway.staff.domain import Registration, registration
 from services.gateway.staff.session import Sessions
@@ -28,7 +29,7 @@ class Register:
         self._pool = pool
         self._sessions = sessions
 
-    async def list(self, _: Request, __: StaffMember) -> dict[str, Any]:
+    async def every(self, _: Request, __: StaffMember) -> dict[str, Any]:
         """Everybody."""
         return {"staff": [one.shown() for one in await store.everybody(self._pool)]}
 
@@ -103,7 +104,7 @@ def staff_routes(desk: Desk, register: Register) -> list[Route]:
     """Routes under /admin/staff."""
     one = "/admin/staff/{staff_id}"
     return [
-        desk.route("GET", "/admin/staff", "staff.read", register.list),
+        desk.route("GET", "/admin/staff", "staff.read", register.every),
         desk.route("GET", "/admin/whoami", "staff.read", register.who),
         desk.open_route("POST", "/admin/staff", register.add),
         desk.route("POST", f"{one}/disable", "staff.change", register.setting("disabled")),

@@ -14,7 +14,8 @@ import orjson
 from starlette.requests import Request
 from starlette.routing import Route
 
-from services.gateway.admin.http import AdminRefused, Desk, FieldFault, json_body, text_of, uuid_of
+from services.gateway.admin.faults import FieldFault
+from services.gateway.admin.http import AdminRefused, Desk, json_body, text_of, uuid_of
 from services.gateway.staff.domain import OPENING_LIFE, OPENING_REASONS, approval_fault
 from services.kit.db import transaction
 from services.kit.leaf import append_leaves, leaf
@@ -53,7 +54,7 @@ class Openings:
             raise AdminRefused(404, "case-unknown")
         return {"opening_ref": str(ref), "status": "requested"}
 
-    async def list(self, _: Request, __: StaffMember) -> dict[str, Any]:
+    async def every(self, _: Request, __: StaffMember) -> dict[str, Any]:
         """The newest hundred, without any identity."""
         rows = await self._pool.fetch(
             "select * from gateway.opening order by requested_at desc limit 100"
@@ -166,7 +167,7 @@ def opening_routes(desk: Desk, openings: Openings) -> list[Route]:
     one = "/admin/openings/{opening_ref:uuid}"
     return [
         desk.route("POST", "/admin/openings", "opening.request", openings.request),
-        desk.route("GET", "/admin/openings", "case.read", openings.list),
+        desk.route("GET", "/admin/openings", "case.read", openings.every),
         desk.route("POST", f"{one}/approval", "opening.approve", openings.approve),
         desk.route("POST", f"{one}/identity", "opening.request", openings.read),
     ]
