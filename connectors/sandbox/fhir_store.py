@@ -130,7 +130,9 @@ class FhirStore:
 def _renamed(value: Any, names: dict[str, str]) -> Any:
     if isinstance(value, dict):
         return {
-            key: names.get(item, item) if key == "reference" else _renamed(item, names)
+            key: names.get(item, item)
+            if key == "reference" and isinstance(item, str)
+            else _renamed(item, names)
             for key, item in value.items()
         }
     if isinstance(value, list):
