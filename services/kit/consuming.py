@@ -151,7 +151,8 @@ class Consumer:
         slow = {c: run for c, run in runs.items() if c not in moved}
         frames = [
             record.value
-            for case_ref in moved
+            for case_ref in runs
+            if case_ref in moved
             for record in runs[case_ref].records
             if self.wants(record)
         ]
