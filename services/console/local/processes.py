@@ -111,11 +111,10 @@ def stop(place: Place, name: str, *, timeout: float = 15) -> bool:
     with suppress(psutil.NoSuchProcess):  # it may end by itself at any moment
         children = process.children(recursive=True)
         process.send_signal(record["stop"])
-    _, alive = psutil.wait_procs([process, *children], timeout=timeout)
-    for left in alive:
+    for left in _wait_gone([process, *children], timeout):
         with suppress(psutil.NoSuchProcess):
             left.kill()
-    psutil.wait_procs(alive, timeout=5)
+    _wait_gone([process, *children], 5)
     _reap(process.pid)
     path.unlink(missing_ok=True)
     return True
@@ -126,8 +125,29 @@ def kill(place: Place, name: str) -> None:
     process = find(place, name)
     if process is not None:
         process.kill()
-        psutil.wait_procs([process], timeout=10)
+        _wait_gone([process], 10)
         _reap(process.pid)
+
+
+def _wait_gone(waited: Sequence[psutil.Process], timeout: float) -> list[psutil.Process]:
+    """Wait until all have ended; answers those that have not.
+
+    One that has ended and is not yet reaped by its parent (often the container's) counts as ended.
+    """
+    deadline = time.monotonic() + timeout
+    alive = list(waited)
+    while alive := [process for process in alive if _runs(process)]:
+        if time.monotonic() > deadline:
+            return alive
+        time.sleep(0.01)
+    return []
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _reap(pid: int) -> None:
