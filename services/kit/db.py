@@ -39,6 +39,7 @@ async def create_pool(
     pool: asyncpg.Pool = await asyncpg.create_pool(
         **dsn_parts(settings, role, database),
         min_size=0,
+        reset=_nothing_to_reset,
         max_size=max_size,
         timeout=5,
         command_timeout=30,
@@ -52,6 +53,13 @@ async def transaction(pool: asyncpg.Pool) -> AsyncIterator[asyncpg.Connection]:
     """A connection of the pool in one transaction (READ COMMITTED)."""
     async with pool.acquire() as conn, conn.transaction():
         yield cast("asyncpg.Connection", conn)
+
+
+async def _nothing_to_reset(conn: asyncpg.Connection) -> None:
+    """Saves a round trip at each release: services keep no session state in pooled connections.
+
+    (asyncpg itself still rolls back a transaction that was left open.)
+    """
 
 
 async def connect(settings: Settings, role: str, database: str) -> asyncpg.Connection:
