@@ -9,7 +9,7 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -282,9 +282,3 @@ def run(name: str, settings: Settings, builders: Mapping[str, Build]) -> int:
     """Run these services until SIGTERM; answers the exit status."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_main(Host(name, settings), builders))
-
-
-def routes_of(services: Sequence[Service]) -> tuple[list[Route], list[Route]]:
-    """Public and admin routes of these services."""
-    public = [route for service in services for route in service.public]
-    return public, [route for service in services for route in service.admin]

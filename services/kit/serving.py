@@ -7,10 +7,10 @@ that no access log exists, and that a port in use fails before anything is consu
 import asyncio
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -20,13 +20,40 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from services.kit import rpc
+from services.kit.metrics import Metrics
 from services.kit.migrate import HUB_ROLES
 from services.kit.ports import Vault
-
-if TYPE_CHECKING:
-    from services.kit.runtime import Host
+from services.kit.settings import Settings
 
 BACKLOG: Final = 1024
+
+
+class Served(Protocol):
+    """A service as the servers see it."""
+
+    name: str
+    provides: dict[type, object]
+    public: list[Route]
+    admin: list[Route]
+
+
+class Process(Protocol):
+    """The process whose services are served."""
+
+    @property
+    def settings(self) -> Settings:
+        """Addresses and ports."""
+
+    @property
+    def metrics(self) -> Metrics:
+        """What `/metrics` shows."""
+
+    @property
+    def services(self) -> Sequence[Served]:
+        """What is served."""
+
+    async def ready(self) -> dict[str, str]:
+        """Part → `ok` or the type of its error."""
 
 
 class Server(uvicorn.Server):
@@ -90,7 +117,7 @@ def listen_unix(path: Path) -> socket.socket:
     return listener
 
 
-async def start(host: "Host") -> list[Server]:
+async def start(host: Process) -> list[Server]:
     """Open the sockets of this process and serve."""
     settings = host.settings
     vault = any(service.name == "vault" for service in host.services)
@@ -117,7 +144,7 @@ def _vault_listener(url: str) -> socket.socket:
     return listen(parts.hostname or "127.0.0.1", parts.port or 8083)
 
 
-def _port_routes(host: "Host") -> list[Route]:
+def _port_routes(host: Process) -> list[Route]:
     callers = frozenset(HUB_ROLES)
     verify = rpc.verifier(lambda name: host.settings.secret(f"service.{name}"), callers)
     routes: list[Route] = []
@@ -127,7 +154,7 @@ def _port_routes(host: "Host") -> list[Route]:
     return routes
 
 
-def own_routes(host: "Host") -> list[Route]:
+def own_routes(host: Process) -> list[Route]:
     """What every process answers on its admin port."""
 
     async def live(_: Request) -> Response:
