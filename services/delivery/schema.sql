@@ -101,3 +101,43 @@ create table delivery.cursor (
     parked boolean not null default false,
     primary key (consumer, case_ref)
 ) with (fillfactor = 70);
+
+-- Doors for the console (people act through the gateway): what waits for a person, and erasures.
+create function delivery.held_tasks(most integer)
+returns table (task_id uuid, kind text, case_ref uuid, referral_ref uuid, to_org text,
+               attempts integer, rule text, field_path text, created_at timestamptz)
+language sql stable security definer set search_path = delivery, pg_temp
+as $$
+    select t.task_id, t.kind, t.case_ref, t.referral_ref, t.to_org, t.attempts, t.rule,
+           t.field_path, t.created_at
+      from task t where t.state = 'held' order by t.seq limit most
+$$;
+create function delivery.mend(of_task uuid) returns boolean
+language sql security definer set search_path = delivery, pg_temp
+as $$
+    with mended as (
+        update task set state = 'queued', next_at = clock_timestamp(), attempts = 0
+         where task_id = of_task and state = 'held' returning 1)
+    select exists (select from mended)
+$$;
+-- The sweep then reports the failure to the referral, and so to the source.
+create function delivery.give_up(of_task uuid) returns boolean
+language sql security definer set search_path = delivery, pg_temp
+as $$
+    with ended as (
+        update task set state = 'failed', rule = 'given-up', ended_at = clock_timestamp()
+         where task_id = of_task and state = 'held' and kind <> 'erasure' returning 1)
+    select exists (select from ended)
+$$;
+create function delivery.erasures(most integer)
+returns table (erasure_ref uuid, case_ref uuid, referral_ref uuid, to_org text, state text,
+               effect text, requested_at timestamptz, due_at timestamptz, sent_at timestamptz,
+               reported_at timestamptz)
+language sql stable security definer set search_path = delivery, pg_temp
+as $$
+    select e.erasure_ref, e.case_ref, e.referral_ref, e.to_org, e.state, e.effect, e.requested_at,
+           e.due_at, e.sent_at, e.reported_at
+      from erasure e order by e.state = 'acknowledged', e.requested_at desc limit most
+$$;
+grant execute on function delivery.held_tasks, delivery.mend, delivery.give_up, delivery.erasures
+    to gateway;

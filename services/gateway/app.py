@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from services.gateway.admin.app import admin_routes
 from services.gateway.auth import service as auth
 from services.gateway.auth.api import smart_configuration, token_endpoint
 from services.gateway.fhir import store as fhir_store
@@ -21,6 +22,7 @@ from services.gateway.intake import sweep
 from services.gateway.intake.accept import Accepter
 from services.gateway.intake.build import Incoming, Parts
 from services.gateway.intake.service import Cell, Intake
+from services.gateway.registry.api import registry_routes
 from services.kit.batcher import Batcher
 from services.kit.lead import run_as_leader
 from services.kit.partners import Partners
@@ -42,6 +44,7 @@ async def build(rt: Runtime) -> Service:
         surface.route("/fhir", "POST", intake_handler(intake)),
         surface.route("/fhir/", "POST", intake_handler(intake)),
     ]
+    routes += registry_routes(access.require)
     routes.append(surface.rest(list(routes)))
 
     async def sweeping(_: asyncpg.Connection) -> None:
@@ -56,6 +59,7 @@ async def build(rt: Runtime) -> Service:
     return Service(
         name="gateway",
         public=routes,
+        admin=admin_routes(rt, pool, partners),
         loops=[keeper.run, partial(run_as_leader, rt, "gateway-sweep", sweeping)],
         pings={"partners": ping},
     )

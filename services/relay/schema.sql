@@ -270,6 +270,28 @@ as $$
 $$;
 grant execute on function bus.dead_letters to gateway;
 
+-- For the console: the case of an event that was set aside (a scan: a person waits, no service).
+create function bus.case_of(of_event uuid) returns uuid
+language sql stable security definer set search_path = bus, pg_temp
+as $$ select e.key from bus.event e where e.event_id = of_event and e.topic = 'cauce.case' limit 1 $$;
+grant execute on function bus.case_of to gateway;
+
+-- For the console: what each topic has been given so far.
+create function bus.topics()
+returns table (topic text, keys bigint, events numeric, pending bigint, oldest_pending timestamptz)
+language sql stable security definer set search_path = bus, pg_temp
+as $$
+    select t.topic, coalesce(c.keys, 0), coalesce(c.events, 0), coalesce(p.number, 0), p.oldest
+      from (select distinct b.topic from bus.type b) t
+      left join (select c.topic, count(*) keys, sum(c.last_seq) events
+                   from bus.counter c group by c.topic) c on c.topic = t.topic
+      left join (select e.topic, count(*) number, min(q.at) oldest
+                   from bus.pending q join bus.event e on e.id = q.id and e.day = q.day
+                  group by e.topic) p on p.topic = t.topic
+     order by t.topic
+$$;
+grant execute on function bus.topics to gateway;
+
 -- For metrics: how many events wait for Kafka and since when.
 create function bus.waiting() returns table (number bigint, oldest timestamptz)
 language sql security definer set search_path = bus, pg_temp

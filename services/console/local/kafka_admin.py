@@ -1,7 +1,8 @@
 """Users, rights and topics of the broker.
 
 It guards that only the relay may write to a `cauce.` topic, and that a service reads the topics of
-the events that name it as consumer, in groups that begin with its own name, and nothing else.
+the events that name it as consumer, in groups that begin with its own name, and nothing else
+(the gateway also sees offsets).
 Running it again changes nothing but what has changed.
 """
 
@@ -29,6 +30,7 @@ from schemas.topics import Topic, event_types, topics
 from services.console.local.place import LocalError
 
 WRITER = "relay"
+WATCHER = "gateway"
 PRINCIPALS = ("gateway", "consent", "referral", "delivery", "custody", "vault", "relay")
 
 
@@ -102,6 +104,9 @@ def make_rights(client: KafkaAdminClient, read: Mapping[str, Iterable[str]]) -> 
     for service, names in sorted(read.items()):
         wanted += [_allow(service, "READ", ResourceType.TOPIC, name) for name in sorted(names)]
         wanted.append(_allow(service, "READ", ResourceType.GROUP, service, prefix=True))
+    # The people at the admin port see how far each topic and each consumer is, not what is in it.
+    wanted.append(_allow(WATCHER, "DESCRIBE", ResourceType.TOPIC, "cauce.", prefix=True))
+    wanted += [_allow(WATCHER, "DESCRIBE", ResourceType.GROUP, service) for service in sorted(read)]
     present = _present(client)
     surplus = [acl for acl in present if acl not in wanted]
     missing = [acl for acl in wanted if acl not in present]

@@ -1,0 +1,28 @@
+"""All routes of the gateway on the admin port."""
+
+import asyncpg
+from starlette.routing import Route
+
+from services.gateway.admin.cases import Cases, case_routes
+from services.gateway.admin.http import Desk
+from services.gateway.admin.log import LogDesk, log_routes
+from services.gateway.admin.partners import Desks, partner_routes
+from services.gateway.staff.api import Register, staff_routes
+from services.gateway.staff.openings import Openings, opening_routes
+from services.gateway.staff.session import Sessions, session_routes
+from services.kit.partners import Partners
+from services.kit.runtime import Runtime
+
+
+def admin_routes(rt: Runtime, pool: asyncpg.Pool, partners: Partners) -> list[Route]:
+    """What people reach: sessions, staff, partners, cases, log, openings."""
+    sessions = Sessions.of(rt, pool)
+    desk = Desk(sessions.member, rt.log)
+    return [
+        *session_routes(desk, sessions),
+        *staff_routes(desk, Register(rt, pool, sessions)),
+        *partner_routes(desk, Desks(rt, pool, partners)),
+        *case_routes(desk, Cases(rt, pool)),
+        *log_routes(desk, LogDesk(rt, pool)),
+        *opening_routes(desk, Openings(rt, pool)),
+    ]
