@@ -11,10 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from services.console.local import processes
 from services.console.local.bootstrap import ALL
-from services.console.local.place import Place
+from services.console.local.place import Place, write_secret
 from services.console.local.ports import free_ports
-from tests.support.servers import temporary_place
+from tests.support.servers import running_kafka, running_postgres, temporary_place
 
 ROOT = Path(__file__).resolve().parents[2]
 PORTS = (
@@ -26,6 +27,7 @@ PORTS = (
     "REFUGIO_PORT",
     "ONG_PORT",
 )
+OF_OUR_SERVERS = ("CAUCE_DATABASE_PORT", "CAUCE_KAFKA_BOOTSTRAP")
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +106,31 @@ def test_a_port_in_use_is_one_clear_line_and_nothing_is_started(
     assert line.startswith(f"cauce: port {port} on 127.0.0.1 is in use")
     assert f"CAUCE_{name}" in line
     assert processes_of(place) == []
+
+
+def test_servers_that_exist_already_are_used_and_left_running(
+    machine: tuple[Place, dict[str, str]],
+) -> None:
+    place, environment = machine
+    with (
+        temporary_place() as theirs,
+        running_postgres(theirs) as server,
+        running_kafka(theirs) as broker,
+    ):
+        given = {k: v for k, v in environment.items() if k not in OF_OUR_SERVERS}
+        given["DATABASE_URL"] = server.dsn()
+        given["KAFKA_BOOTSTRAP_SERVERS"] = broker.bootstrap
+        (place.secrets / "kafka.admin").unlink(missing_ok=True)
+        without = cauce(given, "up")
+        assert without.returncode == 1
+        assert "put the password of Kafka's user admin into" in without.stderr
+        write_secret(place.secrets / "kafka.admin", broker.passwords["admin"])
+        done = cauce(given, "up")
+        assert done.returncode == 0, done.stderr
+        shown = json.loads(cauce(given, "status", "--json").stdout)
+        states = {row["name"]: row["state"] for row in shown["parts"]}
+        assert states == dict.fromkeys(ALL, "ready") | {"postgres": "given", "kafka": "given"}
+        assert cauce(given, "down").returncode == 0
+        assert processes_of(place) == []
+        assert processes.find(theirs, "postgres") is not None
+        assert processes.find(theirs, "kafka") is not None

@@ -25,10 +25,10 @@ VAULT_KEYS = ("root.key", "pseudonym.key", "index.key")
 
 
 def make_secrets(place: Place, vault_keys: Path) -> None:
-    """Make every secret that is not there yet."""
-    for name in ("admin", *HUB_ROLES):
+    """Make every secret that is not there yet; administrators' come with their servers."""
+    for name in HUB_ROLES:
         place.secret(f"pg.{name}")
-    for name in ("admin", "controller", *PRINCIPALS):
+    for name in PRINCIPALS:
         place.secret(f"kafka.{name}")
     place.secret(BOOTSTRAP)
     place.secret("staff-bootstrap")  # lets the first person in, once
