@@ -194,6 +194,8 @@ class Http:
                 connector=connector,
                 request_class=_Request,
                 auto_decompress=False,
+                headers={"Accept-Encoding": "identity"},  # a small answer cannot become a large one
+                skip_auto_headers=("User-Agent",),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=self._seconds),
                 trust_env=False,

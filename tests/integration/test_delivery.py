@@ -11,12 +11,13 @@ import aiohttp
 import orjson
 import pytest
 
-from connectors.sdk.types import Name, Person, Telecom, split
 from connectors.sdk.types import Case as Facts
+from connectors.sdk.types import Name, Person, Telecom, split
 from services.delivery import store
 from services.delivery.poller import poll
 from services.delivery.reads import Reads
 from services.delivery.sweeps import sweep
+from services.delivery.worker import Worker
 from services.kit.ports import ReadRequest
 from services.kit.steps import OBSERVERS
 from tests.integration.test_sandbox_shelter import Shelter
@@ -33,7 +34,7 @@ PERSON = Person(
 
 
 @pytest.fixture(scope="module")
-def shelter(tmp_path_factory: pytest.TempPathFactory):
+def shelter(tmp_path_factory: pytest.TempPathFactory) -> Any:
     made = Shelter(Folder(tmp_path_factory.mktemp("shelter")))
     made.start()
     yield made
@@ -66,6 +67,7 @@ async def behave(shelter: Shelter, **wanted: Any) -> None:
 def held_by(shelter: Shelter, kind: str) -> dict[str, dict[str, Any]]:
     """Resources of the partner's store by id, after its whole journal."""
     found: dict[str, dict[str, Any]] = {}
+    record: Any
     for record in shelter.journal("effect") + shelter.journal("answer"):
         for resource in record["resources"]:
             if resource["resourceType"] == kind:
@@ -77,7 +79,7 @@ def held_by(shelter: Shelter, kind: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def effects(shelter: Shelter, key: Any) -> list[dict[str, Any]]:
+def effects(shelter: Shelter, key: Any) -> list[Any]:
     return [r for r in shelter.journal("effect") if r["key"] == str(key)]
 
 
@@ -94,7 +96,9 @@ async def hurry(path: Path) -> None:
     await path.admin.execute("update delivery.task set next_at = now() where state = 'queued'")
 
 
-async def test_a_referral_reaches_the_partner_and_is_confirmed(path, shelter):
+async def test_a_referral_reaches_the_partner_and_is_confirmed(
+    path: Path, shelter: Shelter
+) -> None:
     ref = await path.request()
     seen = await path.deliver()
     assert seen == [
@@ -112,7 +116,7 @@ async def test_a_referral_reaches_the_partner_and_is_confirmed(path, shelter):
     assert str(ref) not in raw
 
 
-async def test_contact_follows_once_the_recipient_accepts(path, shelter):
+async def test_contact_follows_once_the_recipient_accepts(path: Path, shelter: Shelter) -> None:
     ref = await path.request()
     await path.deliver()
     assert (await path.answer(ref, "accept")).changed
@@ -124,7 +128,9 @@ async def test_contact_follows_once_the_recipient_accepts(path, shelter):
     assert patient["meta"]["versionId"] == "2"
 
 
-async def test_an_answer_that_never_came_is_resolved_by_looking_at_the_partner(path, shelter):
+async def test_an_answer_that_never_came_is_resolved_by_looking_at_the_partner(
+    path: Path, shelter: Shelter
+) -> None:
     await behave(shelter, fault="cut_after", fault_calls=1)
     ref = await path.request()
     await path.deliver(rounds=1)
@@ -137,7 +143,9 @@ async def test_an_answer_that_never_came_is_resolved_by_looking_at_the_partner(p
     assert await path.leaves(ref) == ["disclosure_intent", "unknown", "disclosed"]
 
 
-async def test_a_request_that_was_lost_is_sent_again_under_a_new_grant(path, shelter):
+async def test_a_request_that_was_lost_is_sent_again_under_a_new_grant(
+    path: Path, shelter: Shelter
+) -> None:
     await behave(shelter, fault="cut_before", fault_calls=1)
     ref = await path.request()
     await path.deliver(rounds=1)
@@ -148,7 +156,9 @@ async def test_a_request_that_was_lost_is_sent_again_under_a_new_grant(path, she
     assert len(effects(shelter, await task_id(path, ref))) == 1
 
 
-async def test_a_partner_that_is_down_gets_it_later_and_nobody_else_waits(path, shelter):
+async def test_a_partner_that_is_down_gets_it_later_and_nobody_else_waits(
+    path: Path, shelter: Shelter
+) -> None:
     await register(path.admin, "refugio-mudo", partner("refugio-mudo", "http://127.0.0.1:9"))
     mute, ref = await path.request(to_org="refugio-mudo"), await path.request()
     await path.deliver(rounds=2)
@@ -158,7 +168,7 @@ async def test_a_partner_that_is_down_gets_it_later_and_nobody_else_waits(path, 
     assert await path.intents(mute) == [], "no grant is asked for before the partner answers"
 
 
-async def test_retries_end_and_the_sender_sees_it(path, shelter):
+async def test_retries_end_and_the_sender_sees_it(path: Path, shelter: Shelter) -> None:
     await register(path.admin, "refugio-mudo", partner("refugio-mudo", "http://127.0.0.1:9"))
     ref = await path.request(to_org="refugio-mudo")
     await path.pump()
@@ -171,7 +181,9 @@ async def test_retries_end_and_the_sender_sees_it(path, shelter):
     assert (await path.state(ref)).status == "delivery_failed"
 
 
-async def test_content_of_one_case_and_recipient_keeps_its_order(path, shelter):
+async def test_content_of_one_case_and_recipient_keeps_its_order(
+    path: Path, shelter: Shelter
+) -> None:
     case_ref = uuid4()
     record = consent_of(case_ref, "refugio-sur", CATEGORIES)
     await behave(shelter, fault="unavailable", fault_calls=1)
@@ -184,7 +196,9 @@ async def test_content_of_one_case_and_recipient_keeps_its_order(path, shelter):
     assert [r["key"] for r in shelter.journal("effect") if r["key"] in keys] == keys
 
 
-async def test_withdrawal_suppresses_what_waits_and_nothing_leaves(path, shelter):
+async def test_withdrawal_suppresses_what_waits_and_nothing_leaves(
+    path: Path, shelter: Shelter
+) -> None:
     ref = await path.request()
     await path.pump()
     await path.withdraw(ref)
@@ -196,7 +210,9 @@ async def test_withdrawal_suppresses_what_waits_and_nothing_leaves(path, shelter
     assert "referral.revoked" in seen
 
 
-async def test_a_withdrawal_between_queue_and_call_is_refused_at_delivery(path, shelter):
+async def test_a_withdrawal_between_queue_and_call_is_refused_at_delivery(
+    path: Path, shelter: Shelter
+) -> None:
     ref = await path.request()
     await path.pump()
     await path.withdraw(ref)
@@ -207,7 +223,9 @@ async def test_a_withdrawal_between_queue_and_call_is_refused_at_delivery(path, 
     assert (await path.state(ref)).status == "revoked"
 
 
-async def test_withdrawal_reaches_a_past_recipient_and_its_answer_comes_back(path, shelter):
+async def test_withdrawal_reaches_a_past_recipient_and_its_answer_comes_back(
+    path: Path, shelter: Shelter
+) -> None:
     ref = await path.request()
     await path.deliver()
     before = len(held_by(shelter, "Task"))
@@ -221,7 +239,7 @@ async def test_withdrawal_reaches_a_past_recipient_and_its_answer_comes_back(pat
     assert {"erasure_requested", "erasure_reported"} <= set(await path.leaves(ref))
 
 
-async def test_an_erasure_answered_later_is_found_by_asking(path, shelter):
+async def test_an_erasure_answered_later_is_found_by_asking(path: Path, shelter: Shelter) -> None:
     await behave(shelter, erasure_after_ms=300)
     ref = await path.request()
     await path.deliver()
@@ -234,21 +252,23 @@ async def test_an_erasure_answered_later_is_found_by_asking(path, shelter):
     assert await path.admin.fetchval(query, ref) == "acknowledged"
 
 
-async def test_what_may_arrive_after_the_request_to_delete_is_asked_back_again(path, shelter):
+async def test_what_may_arrive_after_the_request_to_delete_is_asked_back_again(
+    path: Path, shelter: Shelter
+) -> None:
     await behave(shelter, fault="commit_then_500", fault_calls=1)
     ref = await path.request()
     await path.pump()
     gate, going = asyncio.Event(), asyncio.Event()
     record = path.parts.recorder.record
 
-    async def late(outcomes):
+    async def late(outcomes: Any) -> Any:
         if any(o.grant_ref is not None for o in outcomes):
             going.set()
             await gate.wait()
         return await record(outcomes)
 
     path.parts.recorder.record = late
-    path.worker.__init__(path.parts)
+    path.worker = Worker(path.parts)
     await path.worker.turn()
     await going.wait()
     await path.withdraw(ref)
@@ -263,7 +283,7 @@ async def test_what_may_arrive_after_the_request_to_delete_is_asked_back_again(p
     assert (await path.state(ref)).status == "revoked"
 
 
-async def test_expiry_suppresses_and_asks_nobody_to_delete(path, shelter):
+async def test_expiry_suppresses_and_asks_nobody_to_delete(path: Path, shelter: Shelter) -> None:
     ref = await path.request()
     await path.deliver()
     await path.admin.execute(
@@ -276,20 +296,24 @@ async def test_expiry_suppresses_and_asks_nobody_to_delete(path, shelter):
     assert await path.tasks(ref) == [("content", "done", "taken")]
 
 
-async def test_withdrawing_contact_replaces_what_the_partner_holds(path, shelter):
+async def test_withdrawing_contact_replaces_what_the_partner_holds(
+    path: Path, shelter: Shelter
+) -> None:
     ref = await path.request()
     await path.deliver()
     await path.answer(ref, "accept")
     await path.deliver()
     await path.withdraw(ref, ("refugio-sur", "service_referral", ("contact",)))
     await path.deliver()
-    last = shelter.journal("effect")[-1]
+    last: Any = shelter.journal("effect")[-1]
     patient = next(r for r in last["resources"] if r["resourceType"] == "Patient")
     assert "telecom" not in patient
     assert (await path.state(ref)).status == "accepted"
 
 
-async def test_a_holder_that_died_before_the_call_leaves_nothing_sent(path, shelter):
+async def test_a_holder_that_died_before_the_call_leaves_nothing_sent(
+    path: Path, shelter: Shelter
+) -> None:
     ref = await path.request()
     await path.pump()
     tasks = await store.claim(path.pools["delivery"], {"refugio-sur": 8}, 8)
@@ -301,14 +325,16 @@ async def test_a_holder_that_died_before_the_call_leaves_nothing_sent(path, shel
     assert len(effects(shelter, await task_id(path, ref))) == 1
 
 
-async def test_a_holder_that_died_after_the_vault_released_is_counted_as_unknown(path, shelter):
+async def test_a_holder_that_died_after_the_vault_released_is_counted_as_unknown(
+    path: Path, shelter: Shelter
+) -> None:
     ref = await path.request()
     await path.pump()
 
     class Killed(BaseException):
         pass
 
-    def observer(name):
+    def observer(name: Any) -> None:
         if name == "delivery.released":
             raise Killed
 
@@ -327,7 +353,9 @@ async def test_a_holder_that_died_after_the_vault_released_is_counted_as_unknown
     assert len(effects(shelter, await task_id(path, ref))) == 1
 
 
-async def test_a_partner_that_takes_too_long_is_left_and_others_go_on(path, shelter):
+async def test_a_partner_that_takes_too_long_is_left_and_others_go_on(
+    path: Path, shelter: Shelter
+) -> None:
     await behave(shelter, slow_ms=2600)
     ref = await path.request()
     begun = time.monotonic()
@@ -338,7 +366,9 @@ async def test_a_partner_that_takes_too_long_is_left_and_others_go_on(path, shel
     assert effects(shelter, await task_id(path, ref)) == [], "the partner honours Not-After"
 
 
-async def test_a_partner_that_refuses_holds_the_lane_until_it_is_mended(path, shelter):
+async def test_a_partner_that_refuses_holds_the_lane_until_it_is_mended(
+    path: Path, shelter: Shelter
+) -> None:
     ref = await path.request()
     await path.pump()
     wrong = partner("refugio-sur", shelter.base)
@@ -354,7 +384,9 @@ async def test_a_partner_that_refuses_holds_the_lane_until_it_is_mended(path, sh
     assert (await path.state(ref)).status == "delivered"
 
 
-async def test_answers_of_a_partner_that_is_asked_move_the_referral(path, shelter):
+async def test_answers_of_a_partner_that_is_asked_move_the_referral(
+    path: Path, shelter: Shelter
+) -> None:
     ref = await path.request()
     await path.deliver()
     own = await path.admin.fetchval("select alias from delivery.alias where referral_ref=$1", ref)
@@ -373,7 +405,9 @@ async def test_answers_of_a_partner_that_is_asked_move_the_referral(path, shelte
     assert (state.status, state.version) == ("accepted", 3)
 
 
-async def test_a_recipient_reads_under_a_grant_and_others_learn_nothing(path, shelter):
+async def test_a_recipient_reads_under_a_grant_and_others_learn_nothing(
+    path: Path, shelter: Shelter
+) -> None:
     ref = await path.request()
     await path.deliver()
     reads = Reads(path.parts)
@@ -381,7 +415,7 @@ async def test_a_recipient_reads_under_a_grant_and_others_learn_nothing(path, sh
     stranger = ReadRequest(referral_ref=ref, org="ong-ajena", resource="Patient")
     mine, theirs = await reads.read([asked, stranger])
     assert mine.rule == "released"
-    assert orjson.loads(mine.resource)["resourceType"] == "Patient"
+    assert orjson.loads(mine.resource or b"{}")["resourceType"] == "Patient"
     assert (theirs.rule, theirs.resource) == ("not-found", None)
     await path.withdraw(ref)
     (after,) = await reads.read([asked])
@@ -389,7 +423,7 @@ async def test_a_recipient_reads_under_a_grant_and_others_learn_nothing(path, sh
     assert await path.intents(ref) == ["disclosed", "disclosed"]
 
 
-async def test_nothing_is_claimed_while_the_vault_is_down(path, shelter):
+async def test_nothing_is_claimed_while_the_vault_is_down(path: Path, shelter: Shelter) -> None:
     ref = await path.request()
     await path.pump()
     path.vault.down = True

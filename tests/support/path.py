@@ -19,8 +19,14 @@ import orjson
 from connectors.sdk.egress import private_networks
 from connectors.sdk.http import Http
 from connectors.sdk.types import select
-from schemas import CODELIST_VERSION, ReferralRequested, ReferralRequestedFacts, frame
-from schemas import encode, encode_facts
+from schemas import (
+    CODELIST_VERSION,
+    ReferralRequested,
+    ReferralRequestedFacts,
+    encode,
+    encode_facts,
+    frame,
+)
 from services.consent.service import ConsentService
 from services.delivery import consumer as delivery_consumer
 from services.delivery.authority import Authority
@@ -114,12 +120,12 @@ class Path:
     """The services of a test."""
 
     pools: dict[str, asyncpg.Pool]
-    admin: asyncpg.Connection
+    admin: Any
     vault: MemoryVault
     consent: ConsentService
-    referral: Commands
-    parts: Parts
-    worker: Worker
+    referral: Any
+    parts: Any
+    worker: Any
     consumers: dict[str, Any]
     last: int = 0
     consents: dict[UUID, ConsentRecord] = field(default_factory=dict)
@@ -154,6 +160,7 @@ class Path:
         sealed = seal_facts(
             key, "referral.requested", event.event_id, case_ref, "service_referral", plain
         )
+        conn: Any
         async with self.pools["gateway"].acquire() as conn, conn.transaction():
             if record.consent_ref not in self.consents:
                 await consent_record(conn, [given(record)])
@@ -198,7 +205,7 @@ class Path:
         return seen
 
     async def state(self, ref: UUID) -> ReferralState:
-        found = (await self.referral.read([ref]))[0]
+        found: ReferralState | None = (await self.referral.read([ref]))[0]
         assert found is not None
         return found
 
@@ -209,10 +216,13 @@ class Path:
         return (await self.referral.apply([[one]]))[0]
 
     async def withdraw(self, ref: UUID, *items: Any) -> Withdrawn:
-        state = await self.state(ref)
+        """Of the whole consent, or of (org, purpose, categories) parts."""
+        return await self.take_back((await self.state(ref)).consent_ref, *items)
+
+    async def take_back(self, consent_ref: UUID, *items: Any) -> Withdrawn:
         asked = Withdrawal(
             command_id=uuid4(),
-            consent_ref=state.consent_ref,
+            consent_ref=consent_ref,
             by_org="ong-norte",
             status="withdrawn",
             items=items,

@@ -1,6 +1,7 @@
 """A recipient gets what was released, under ids of its own, and nothing of the sender's."""
 
 from datetime import UTC, date, datetime
+from typing import Any
 from uuid import uuid4
 
 import orjson
@@ -57,7 +58,7 @@ CASE = Case(
 ALL = categories_of(PERSON, CASE)
 
 
-def outgoing(categories=("pseudonymous_core",), **changes):
+def outgoing(categories: Any = ("pseudonymous_core",), **changes: Any) -> Any:
     fields = {
         "base": BASE,
         "to_org": "refugio-sur",
@@ -80,18 +81,18 @@ def outgoing(categories=("pseudonymous_core",), **changes):
     return Outgoing(**(fields | changes))
 
 
-def entries(raw):
+def entries(raw: Any) -> Any:
     return {e["resource"]["resourceType"]: e for e in orjson.loads(raw)["entry"]}
 
 
 @pytest.mark.parametrize("make", [content, update])
 @pytest.mark.parametrize("categories", [("pseudonymous_core",), ALL])
-def test_every_transaction_is_valid_fhir(make, categories):
+def test_every_transaction_is_valid_fhir(make: Any, categories: Any) -> None:
     raw = make(outgoing(categories))
     Bundle.model_validate_json(raw)
 
 
-def test_the_core_alone_carries_no_identity_contact_place_or_story():
+def test_the_core_alone_carries_no_identity_contact_place_or_story() -> None:
     raw = content(outgoing()).decode()
     secrets = ("Quispe", "Ayel", "1999", "300 555", "Calle", "Cúcuta", "AV123", "N-4411", "REQ-77")
     for secret in (*secrets, "Relato", "trafficking", "forced_labour", "O26.9", "1002-5"):
@@ -101,7 +102,7 @@ def test_the_core_alone_carries_no_identity_contact_place_or_story():
     assert patient["_birthDate"]["extension"][0]["valueCode"] == "masked"
 
 
-def test_granted_categories_appear_and_the_senders_own_numbers_never_do():
+def test_granted_categories_appear_and_the_senders_own_numbers_never_do() -> None:
     raw = content(outgoing(ALL)).decode()
     for shown in ("Quispe", "1999-04-17", "AV1234567", "Cúcuta", "Relato", "O26.9"):
         assert shown in raw
@@ -109,7 +110,7 @@ def test_granted_categories_appear_and_the_senders_own_numbers_never_do():
     assert "REQ-77" not in raw
 
 
-def test_no_instant_of_the_sender_is_finer_than_a_day():
+def test_no_instant_of_the_sender_is_finer_than_a_day() -> None:
     found = entries(content(outgoing()))
     assert found["Task"]["resource"]["restriction"] == {"period": {"end": "2026-03-02"}}
     permit = found["Consent"]["resource"]["provision"]["provision"][0]
@@ -117,7 +118,7 @@ def test_no_instant_of_the_sender_is_finer_than_a_day():
     assert "dateTime" not in found["Consent"]["resource"]
 
 
-def test_first_content_is_created_once_and_later_content_replaces_it():
+def test_first_content_is_created_once_and_later_content_replaces_it() -> None:
     first = orjson.loads(content(outgoing()))["entry"]
     assert [e["resource"]["resourceType"] for e in first][-1] == "Task"
     assert all(e["request"]["ifNoneExist"].startswith("identifier=") for e in first)
@@ -126,8 +127,8 @@ def test_first_content_is_created_once_and_later_content_replaces_it():
     assert "Task" not in {e["resource"]["resourceType"] for e in later}
 
 
-def test_labels_reveal_the_phenomenon_only_to_those_who_may_know_it():
-    def codes(out):
+def test_labels_reveal_the_phenomenon_only_to_those_who_may_know_it() -> None:
+    def codes(out: Any) -> Any:
         return {c["code"] for c in entries(content(out))["Patient"]["resource"]["meta"]["security"]}
 
     assert codes(outgoing()) == {"R", "PSEUDED", "NORDSCLCD", "NORELINK", "CPLYCD", "DELAU"}
@@ -135,14 +136,14 @@ def test_labels_reveal_the_phenomenon_only_to_those_who_may_know_it():
     assert "PSEUDED" not in codes(outgoing(("identity", "pseudonymous_core")))
 
 
-def test_labels_are_in_the_recipients_language():
+def test_labels_are_in_the_recipients_language() -> None:
     request = entries(content(outgoing()))["ServiceRequest"]["resource"]
     other = entries(content(outgoing(language="en")))["ServiceRequest"]["resource"]
     assert request["code"]["text"] != other["code"]["text"]
     assert request["code"]["coding"] == other["code"]["coding"]
 
 
-def test_an_erasure_request_names_our_task_and_nothing_else():
+def test_an_erasure_request_names_our_task_and_nothing_else() -> None:
     erasure_ref, task_id = uuid4(), uuid4()
     raw = erasure(base=BASE, to_org="refugio-sur", erasure_ref=erasure_ref, task_id=task_id)
     found = orjson.loads(raw)
@@ -152,13 +153,13 @@ def test_an_erasure_request_names_our_task_and_nothing_else():
     }  # fmt: skip
 
 
-def test_the_effect_is_read_only_from_a_completed_answer():
+def test_the_effect_is_read_only_from_a_completed_answer() -> None:
     output = [{"valueCodeableConcept": {"coding": [{"code": "deleted"}]}}]
     assert erasure_effect({"status": "completed", "output": output}) == "deleted"
     assert erasure_effect({"status": "requested", "output": output}) is None
     assert erasure_effect({"status": "completed", "output": "deleted"}) is None
 
 
-def test_nothing_released_shows_in_a_repr():
+def test_nothing_released_shows_in_a_repr() -> None:
     assert "Quispe" not in repr(outgoing(ALL))
     assert isinstance(Release(), Release)

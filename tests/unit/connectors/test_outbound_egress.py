@@ -1,6 +1,7 @@
 """The hub never connects to its own insides."""
 
 import socket
+from typing import Any
 
 import pytest
 
@@ -24,18 +25,18 @@ SPELLED = ["127.1", "0x7f.1", "0177.0.0.1", "2130706433"]
 
 
 @pytest.mark.parametrize("address", DISGUISED)
-def test_an_address_that_leads_inside_is_refused_in_every_disguise(address):
+def test_an_address_that_leads_inside_is_refused_in_every_disguise(address: Any) -> None:
     assert not is_allowed(address, ())
 
 
 @pytest.mark.parametrize("host", SPELLED)
-async def test_a_host_that_the_resolver_turns_into_loopback_is_refused(host):
+async def test_a_host_that_the_resolver_turns_into_loopback_is_refused(host: Any) -> None:
     with pytest.raises(Refuse, match="address-not-allowed"):
         await PinnedResolver(()).resolve(host, 443, socket.AF_INET)
 
 
 @pytest.mark.parametrize("host", SPELLED)
-async def test_no_request_goes_to_a_spelled_loopback(host):
+async def test_no_request_goes_to_a_spelled_loopback(host: Any) -> None:
     http = Http(())
     try:
         with pytest.raises(Refuse, match="address-not-allowed"):
@@ -56,12 +57,12 @@ async def test_no_request_goes_to_a_spelled_loopback(host):
         "https://partner.example:99999/",
     ],
 )
-def test_a_url_no_partner_record_may_have_is_refused(url):
+def test_a_url_no_partner_record_may_have_is_refused(url: Any) -> None:
     with pytest.raises(Refuse, match="address-not-allowed"):
         check_url(url, ())
 
 
-def test_a_listed_private_network_is_allowed_and_nothing_beside_it():
+def test_a_listed_private_network_is_allowed_and_nothing_beside_it() -> None:
     listed = private_networks("127.0.0.0/8, fd00::/8")
     assert is_allowed("127.0.0.1", listed)
     assert is_allowed("::ffff:127.0.0.1", listed)
@@ -70,6 +71,6 @@ def test_a_listed_private_network_is_allowed_and_nothing_beside_it():
     assert check_url("http://127.0.0.1:8091/fhir", listed) == ("127.0.0.1", 8091, False)
 
 
-def test_public_addresses_are_allowed():
+def test_public_addresses_are_allowed() -> None:
     assert is_allowed("190.24.1.1", ())
     assert is_allowed("2803:9800::1", ())
