@@ -95,14 +95,6 @@ where t.state in ('queued', 'held') and t.kind <> 'erasure' and t.case_ref = q.c
   and (q.p is null or t.purpose in (q.p, ''))
 returning {", ".join("t." + name for name in COLUMNS.split(", "))}, t.rule
 """
-_HELD: Final = f"""
-select {COLUMNS}, rule, field_path, created_at from delivery.task
-where state = 'held' order by seq limit 200
-"""
-_RELEASE_HELD: Final = """
-update delivery.task set state = 'queued', next_at = clock_timestamp(), attempts = 0
-where task_id = $1 and state = 'held' returning task_id
-"""
 _COUNT: Final = """
 select state, count(*) as n from delivery.task
 where state in ('queued', 'claimed', 'held') group by state
@@ -191,16 +183,6 @@ async def suppress(
     """Suppress what waits: (case, referral or any, org or any, purpose or any, rule)."""
     found = await conn.fetch(_SUPPRESS, *(list(column) for column in zip(*rows, strict=True)))
     return [(task_of(r), r["rule"]) for r in found]
-
-
-async def held(pool: asyncpg.Pool) -> list[asyncpg.Record]:
-    """What waits for a person: (task columns, rule, field_path, created_at)."""
-    return list(await pool.fetch(_HELD))
-
-
-async def release_held(pool: asyncpg.Pool, task_id: UUID) -> bool:
-    """Queue a held task again; False when it was not held."""
-    return await pool.fetchval(_RELEASE_HELD, task_id) is not None
 
 
 async def counts(pool: asyncpg.Pool) -> dict[str, int]:

@@ -379,9 +379,26 @@ async def test_a_partner_that_refuses_holds_the_lane_until_it_is_mended(
     assert (await path.tasks(ref))[0][1] == "held"
     await register(path.admin, "refugio-sur", partner("refugio-sur", shelter.base))
     path.parts.partners.forget()
-    assert await store.release_held(path.pools["delivery"], await task_id(path, ref))
+    gateway, one = path.pools["gateway"], await task_id(path, ref)
+    held = await gateway.fetch("select * from delivery.held_tasks(50)")
+    assert [(r["task_id"], r["rule"]) for r in held] == [(one, "partner-404")]
+    assert await gateway.fetchval("select delivery.mend($1)", one)
+    assert not await gateway.fetchval("select delivery.mend($1)", one)
     await path.deliver()
     assert (await path.state(ref)).status == "delivered"
+
+
+async def test_a_held_delivery_can_be_given_up_and_the_sender_sees_it(
+    path: Path, shelter: Shelter
+) -> None:
+    ref = await path.request()
+    await path.pump()
+    one = await task_id(path, ref)
+    await path.admin.execute("update delivery.task set state = 'held' where task_id = $1", one)
+    assert await path.pools["gateway"].fetchval("select delivery.give_up($1)", one)
+    await path.admin.execute("update delivery.task set ended_at = now() - interval '5 seconds'")
+    await sweep(path.parts)
+    assert (await path.state(ref)).status == "delivery_failed"
 
 
 async def test_answers_of_a_partner_that_is_asked_move_the_referral(
