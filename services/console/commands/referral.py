@@ -64,8 +64,6 @@ def _step(step: Mapping[str, Any]) -> dict[str, Any]:
         "seq": step.get("seq"),
         "event": step.get("event"),
         "leaf": _leaf(leaf) if leaf else None,
-        if leaf
-        else None,
         "about": cell(about),
     }
 

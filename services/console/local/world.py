@@ -76,12 +76,14 @@ _CATEGORIES: Final = (
 )
 _SERVICES: Final = (
     "shelter_specialized",
-    "shelter_emergency",
+    "shelter_temporary",
+    "psychosocial",
+    "mental_health",
     "health_medical",
-    "mental_health_psychosocial",
     "legal_counsel",
     "case_management",
     "child_protection",
+    "gbv_services",
     "food",
 )
 
