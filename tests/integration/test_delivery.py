@@ -381,7 +381,7 @@ async def test_a_partner_that_refuses_holds_the_lane_until_it_is_mended(
     path.parts.partners.forget()
     gateway, one = path.pools["gateway"], await task_id(path, ref)
     held = await gateway.fetch("select * from delivery.held_tasks(50)")
-    assert [(r["task_id"], r["rule"]) for r in held] == [(one, "partner-404")]
+    assert (one, "partner-404") in [(r["task_id"], r["rule"]) for r in held]
     assert await gateway.fetchval("select delivery.mend($1)", one)
     assert not await gateway.fetchval("select delivery.mend($1)", one)
     await path.deliver()
