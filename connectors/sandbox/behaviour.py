@@ -19,7 +19,7 @@ class Behaviour:
     slow_ms: int = 0
     fault: Fault = ""
     fault_calls: int = -1
-    answers: tuple[tuple[str, int], ...] = (("received", 0), ("accepted", 0))
+    answers: tuple[tuple[str, int], ...] = (("received", 200), ("accepted", 200))
     """(Task.status, wait in ms before writing it) for each new referral, in order."""
     answer_by: Literal["patch", "local", "none"] = "patch"
     """patch: at the hub with a token; local: only here, for a hub that polls."""
