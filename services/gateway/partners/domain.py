@@ -45,7 +45,7 @@ class AgreementTable(_Table):
     categories: Codes = ()
     service_types_out: Codes = ()
     service_types_in: Codes = ()
-    erasure_days: Annotated[int, Field(ge=1, le=90)]
+    erasure_days: Annotated[int, Field(ge=1, le=90)] = 15
     transfer_mechanism: Annotated[str, Field(pattern=r"^[a-z][a-z_]{2,39}$")] | None = None
 
 
@@ -90,7 +90,7 @@ class PartnerTable(_Table):
     roles: Annotated[
         tuple[Literal["source", "recipient", "prosecutor", "kafka"], ...], Field(min_length=1)
     ]
-    transport: Literal["push", "pull", "webhook"]
+    transport: Literal["push", "pull", "webhook"] = "push"
     requests_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     concurrency: Annotated[int, Field(ge=1, le=256)] | None = None
     labels: Annotated[tuple[Annotated[str, Field(pattern=r"^[A-Z]{1,16}$")], ...], Field()] = ()
