@@ -9,6 +9,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from http.client import HTTPConnection
 from random import SystemRandom
 from typing import Any, Final
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
     sent = [_refer(settings, client, say) for _ in range(CASES)]
     for referral_ref, _ in sent:
-        _until(lambda ref=referral_ref: _status(client, ref) == "accepted", "accept the referral")
+        _until(partial(_is_accepted, client, referral_ref), "accept the referral")
     say(f"refugio-sur accepted {CASES} referrals.")
     referral_ref, consent = sent[-1]
     _withdraw(settings, consent)
@@ -89,8 +90,8 @@ def _codings(issue: dict[str, Any]) -> list[dict[str, Any]]:
     return list(issue.get("details", {}).get("coding", []))
 
 
-def _status(client: Client, referral_ref: str) -> str:
-    return str(client.get(f"/admin/referrals/{referral_ref}")["status"])
+def _is_accepted(client: Client, referral_ref: str) -> bool:
+    return bool(client.get(f"/admin/referrals/{referral_ref}")["status"] == "accepted")
 
 
 def _erased(client: Client, referral_ref: str) -> bool:
