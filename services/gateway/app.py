@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -15,8 +16,14 @@ from services.gateway.admin.app import admin_routes
 from services.gateway.auth import service as auth
 from services.gateway.auth.api import smart_configuration, token_endpoint
 from services.gateway.fhir import store as fhir_store
+from services.gateway.fhir.consents import Consents
 from services.gateway.fhir.http import Surface, fhir
 from services.gateway.fhir.intake import intake_handler
+from services.gateway.fhir.metadata import capability_statement
+from services.gateway.fhir.reads import KINDS, Directory, Reads
+from services.gateway.fhir.render import Frame
+from services.gateway.fhir.tasks import Keys as TaskKeys
+from services.gateway.fhir.tasks import Tasks, Views
 from services.gateway.intake import keys as keying
 from services.gateway.intake import sweep
 from services.gateway.intake.accept import Accepter
@@ -24,9 +31,10 @@ from services.gateway.intake.build import Incoming, Parts
 from services.gateway.intake.service import Cell, Intake
 from services.gateway.registry.api import registry_routes
 from services.kit.batcher import Batcher
+from services.kit.crypto import hkdf
 from services.kit.lead import run_as_leader
 from services.kit.partners import Partners
-from services.kit.ports import Consent, Vault
+from services.kit.ports import Consent, Delivery, Referral, Vault
 from services.kit.runtime import Runtime, Service
 
 
@@ -40,9 +48,10 @@ async def build(rt: Runtime) -> Service:
     intake = _intake(rt, pool, partners, keeper)
     routes: list[Route] = [
         surface.open_route("/oauth/token", "POST", token_endpoint(access)),
-        surface.open_route("/fhir/.well-known/smart-configuration", "GET", _smart(rt)),
+        *_discovery(rt, surface),
         surface.route("/fhir", "POST", intake_handler(intake)),
         surface.route("/fhir/", "POST", intake_handler(intake)),
+        *_reads(rt, pool, partners, surface),
     ]
     routes += registry_routes(access.require)
     routes.append(surface.rest(list(routes)))
@@ -118,10 +127,58 @@ def _intake(rt: Runtime, pool: asyncpg.Pool, partners: Partners, keeper: sweep.K
     )
 
 
-def _smart(rt: Runtime) -> Callable[[Request], Awaitable[Response]]:
-    body = smart_configuration(rt.settings.public_url)
+def _discovery(rt: Runtime, surface: Surface) -> list[Route]:
+    """What anyone may read."""
+    public, base = rt.settings.public_url, rt.settings.canonical_base
+    documents = {
+        "/fhir/metadata": capability_statement(public, base),
+        "/fhir/.well-known/smart-configuration": smart_configuration(public),
+    }
 
-    async def answer(_: Request) -> Response:
-        return fhir(body)
+    def constant(body: dict[str, Any]) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(_: Request) -> Response:
+            return fhir(body)
 
-    return answer
+        return answer
+
+    return [surface.open_route(path, "GET", constant(body)) for path, body in documents.items()]
+
+
+def _reads(rt: Runtime, pool: asyncpg.Pool, partners: Partners, surface: Surface) -> list[Route]:
+    """Task, content, consent and directory."""
+    settings, referral, consent = rt.settings, rt.port(Referral), rt.port(Consent)
+    alias_key, index_key = settings.secret("alias.key"), settings.secret("index.key")
+    cursor_key = hkdf(settings.secret("token.key"), b"cursor")
+    keys = TaskKeys(alias=alias_key, index=index_key, cursor=cursor_key)
+    frame = Frame(
+        base=settings.canonical_base,
+        zone=ZoneInfo(settings.time_zone),
+        alias_key=alias_key,
+        partner=lambda _: None,
+    )
+    views = Views(pool, partners, referral, keys, frame)
+    tasks = Tasks(views, referral, settings.public_url)
+    content = Reads(views, consent, rt.port(Delivery))
+    directory = Directory(partners, settings.canonical_base, settings.public_url)
+    consents = Consents(
+        views,
+        consent,
+        partners,
+        keying.Keys(index_key, settings.secret("digest.key")),
+        cell=settings.cell,
+        time_zone=settings.time_zone,
+        clock=rt.clock,
+    )
+    return [
+        surface.route("/fhir/Task", "GET", tasks.search),
+        surface.route("/fhir/Task/{id}", "GET", tasks.read),
+        surface.route("/fhir/Task/{id}", "PATCH", tasks.patch),
+        surface.route("/fhir/Task/{id}", "PUT", tasks.put),
+        *(surface.route(f"/fhir/{name}/{{id}}", "GET", content.of(name)) for name in KINDS),
+        surface.route("/fhir/Consent/{id}", "PATCH", consents.patch),
+        surface.route("/fhir/Consent/{id}", "PUT", consents.put),
+        surface.route("/fhir/Organization", "GET", directory.organizations),
+        surface.route("/fhir/Organization/{id}", "GET", directory.organization),
+        surface.route("/fhir/HealthcareService", "GET", directory.services),
+        surface.route("/fhir/HealthcareService/{id}", "GET", directory.service),
+    ]

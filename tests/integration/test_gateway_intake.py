@@ -105,7 +105,7 @@ async def test_of_a_refused_submission_a_digest_and_the_reasons_are_kept(world: 
 async def test_no_token_no_answer(world: World) -> None:
     status, body, headers = await world.call("POST", "/fhir", None, bundle())
     assert status == 401
-    assert headers["WWW-Authenticate"] == "Bearer"
+    assert headers["www-authenticate"] == "Bearer"
     assert body["issue"][0]["code"] == "login"
 
 

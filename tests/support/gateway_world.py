@@ -3,11 +3,12 @@
 Events stay in `bus.event`: no broker runs here.
 """
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from time import time
 from typing import Any
@@ -19,7 +20,7 @@ import orjson
 from starlette.applications import Starlette
 
 from connectors.sandbox.samples import bundle
-from services.gateway.partners.domain import parse, stored
+from services.gateway.partners.domain import Known, read_file, record_of
 from services.kit import serving
 from services.kit.crypto import jwk_of, make_jwt_es384, new_es384_pem
 from services.kit.runtime import Host, Runtime
@@ -29,11 +30,13 @@ CATEGORIES = (
     '["pseudonymous_core", "contact", "identity", "exploitation_details", "experience_narrative",'
     ' "migration_status", "health", "family", "location_precise"]'
 )
+TODAY = datetime.now(UTC).date()
 AGREEMENT = f"""
 [agreement]
 ref = "A-1"
-valid_from = {date.today() - timedelta(days=30)}
-valid_to = {date.today() + timedelta(days=300)}
+from = {TODAY - timedelta(days=30)}
+to = {TODAY + timedelta(days=300)}
+erasure_days = 15
 purposes = ["service_referral", "legal_assistance", "emergency"]
 categories = {CATEGORIES}
 """
@@ -44,6 +47,7 @@ alias = "org-alfa"
 org_type = "ngo"
 country = "COL"
 roles = ["source"]
+transport = "pull"
 {AGREEMENT}
 service_types_out = ["shelter_specialized", "legal_counsel", "food", "psychosocial"]
 """
@@ -110,6 +114,43 @@ class World:
         async with self.session.post(f"{self.url}/oauth/token", data=form) as answer:
             return answer.status, await answer.json()
 
+    async def fetch_tokens(self) -> None:
+        """Tokens of both partners."""
+        for org in self.keys:
+            status, body = await self.token(org)
+            assert status == 200, body
+            self.tokens[org] = body["access_token"]
+
+    async def task_of(self, ids: dict[str, str], org: str = "ong-norte") -> dict[str, Any]:
+        """A referral's Task for a party, once the state machine knows it."""
+        name = ids["Task"]
+        if org != "ong-norte":
+            name = await self.admin.fetchval(
+                "select b.alias::text from gateway.alias a join gateway.alias b"
+                " using (referral_ref, kind) where a.alias = $1::uuid and b.org = $2",
+                name,
+                org,
+            )
+        for _ in range(300):
+            status, body, headers = await self.call("GET", f"/fhir/Task/{name}", org)
+            if status == 200 and body["meta"]["versionId"] != "0":
+                return {**body, "etag": headers["etag"]}
+            await asyncio.sleep(0.05)
+        raise AssertionError((status, body))
+
+    async def answer(self, task: dict[str, Any], org: str, **elements: Any) -> tuple[int, Any]:
+        """PATCH a Task as a party."""
+        patch = [{"op": "add", "path": f"/{k}", "value": v} for k, v in elements.items()]
+        status, body, _ = await self.call(
+            "PATCH",
+            f"/fhir/Task/{task['id']}",
+            org,
+            patch,
+            If_Match=task["etag"],
+            Content_Type="application/json-patch+json",
+        )
+        return status, body
+
     async def call(
         self, method: str, path: str, org: str | None, body: Any = None, **headers: str
     ) -> tuple[int, Any, dict[str, str]]:
@@ -122,7 +163,7 @@ class World:
         async with self.session.request(method, self.url + path, data=data, headers=sent) as answer:
             raw = await answer.read()
             content = orjson.loads(raw) if raw else None
-            return answer.status, content, dict(answer.headers)
+            return answer.status, content, {k.lower(): v for k, v in answer.headers.items()}
 
     async def refer(self, **changes: Any) -> dict[str, str]:
         """Send a sample; resource type → id as the sender knows it."""
@@ -133,12 +174,36 @@ class World:
 
 
 async def _partner(admin: asyncpg.Connection, text: str, pem: bytes) -> None:
-    record = parse(text, {"keys": [jwk_of(pem)]})
+    known = Known(manifests={}, private_networks="127.0.0.0/8", entry_ids={})
+    read = read_file(text, {"keys": [jwk_of(pem)]}, known)
+    assert read.table is not None, read.faults
     await admin.execute(
         "insert into gateway.partner (org, version, record) values ($1, 1, $2)",
-        record.org,
-        orjson.dumps(stored(record)).decode(),
+        read.table.org,
+        orjson.dumps(record_of(read.table, {}, uuid4)).decode(),
     )
+
+
+WHOLE = ("vault", "consent", "gateway", "referral", "delivery", "custody", "relay")
+
+
+@asynccontextmanager
+async def whole(settings: Settings, admin_dsn: str) -> AsyncIterator[World]:
+    """Every service in one process, on a real broker; the recipient pulls."""
+    admin = await asyncpg.connect(admin_dsn)
+    host = Host("test", settings)
+    keys = {org: new_es384_pem() for org in ("ong-norte", "refugio-sur")}
+    await _partner(admin, NORTE, keys["ong-norte"])
+    await _partner(admin, SUR, keys["refugio-sur"])
+    try:
+        await host.start({name: import_module(f"services.{name}.app").build for name in WHOLE})
+        async with aiohttp.ClientSession() as session:
+            world = World(host, settings.public_url, session, admin, keys, {})
+            await world.fetch_tokens()
+            yield world
+    finally:
+        await host.stop()
+        await admin.close()
 
 
 @asynccontextmanager
@@ -165,10 +230,7 @@ async def edge(
     try:
         async with aiohttp.ClientSession() as session:
             world = World(host, url, session, admin, keys, {})
-            for org in keys:
-                status, body = await world.token(org)
-                assert status == 200, body
-                world.tokens[org] = body["access_token"]
+            await world.fetch_tokens()
             yield world
     finally:
         server.should_exit = True

@@ -1,5 +1,6 @@
 """Which of our things an id means to an organisation."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -38,8 +39,18 @@ async def learn_patient(conn: Any, org: str, alias: UUID, referral_ref: UUID) ->
     await conn.execute(
         "insert into gateway.alias (alias, org, kind, referral_ref, target)"
         " select $1, $2, 'patient', r.referral_ref, r.subject_ref from gateway.referral r"
-        " where r.referral_ref = $3 on conflict do nothing",
+        " where r.referral_ref = $3 on conflict (alias, org)"
+        " do update set referral_ref = excluded.referral_ref",
         alias,
         org,
         referral_ref,
     )
+
+
+async def subjects(conn: Any, referrals: Sequence[UUID]) -> dict[UUID, UUID]:
+    """Subject of each referral."""
+    rows = await conn.fetch(
+        "select referral_ref, subject_ref from gateway.referral where referral_ref = any($1)",
+        list(referrals),
+    )
+    return {r["referral_ref"]: r["subject_ref"] for r in rows}

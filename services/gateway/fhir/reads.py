@@ -1,0 +1,146 @@
+"""ServiceRequest, Patient and Consent by id, and the directory.
+
+It guards that a recipient's content comes from delivery alone (decided now, leaf first) and that a
+sender gets its own view only.
+"""
+
+from typing import Final
+from uuid import UUID
+
+import orjson
+from starlette.responses import Response
+
+from services.gateway.fhir import render, store
+from services.gateway.fhir.http import Call, Handler, fhir
+from services.gateway.fhir.tasks import Views, lang_of
+from services.kit.errors import Refused
+from services.kit.partners import Partner, Partners
+from services.kit.ports import Consent, Delivery, ReadRequest
+
+KINDS: Final = {
+    "ServiceRequest": "service_request",
+    "Patient": "patient",
+    "Consent": "consent",
+}
+DIRECTORY_PARAMETERS: Final = frozenset({"_format", "_count"})
+
+
+class Reads:
+    """Handlers of content by id."""
+
+    def __init__(self, views: Views, consent: Consent, delivery: Delivery) -> None:
+        self._views = views
+        self._consent = consent
+        self._delivery = delivery
+
+    def of(self, resource: str) -> Handler:
+        """`GET /fhir/{resource}/{id}`."""
+
+        async def read(call: Call) -> Response:
+            call.caller.require(resource, "r")
+            call.known_parameters("_format")
+            target = await self._views.target(call, KINDS[resource])
+            if call.org == target.from_org:
+                return await self._own(call, resource, target)
+            return await self._released(call, resource, target)
+
+        return read
+
+    async def _own(self, call: Call, resource: str, target: store.Target) -> Response:
+        if resource == "Patient":
+            return fhir(render.own_patient(call.request.path_params["id"]))
+        view = await self._views.view(call, target)
+        if resource == "ServiceRequest":
+            body = render.own_service_request(view, lang_of(call))
+            return fhir(body, headers={"etag": render.etag(view.state.version)})
+        return await own_consent(self._consent, call, view, target.consent_ref)
+
+    async def _released(self, call: Call, resource: str, target: store.Target) -> Response:
+        asked = ReadRequest(referral_ref=target.referral_ref, org=call.org, resource=resource)
+        result = (await self._delivery.read([asked]))[0]
+        if result.resource is None:
+            if result.rule == "not-found":
+                raise Refused.of("not-found", "resource")
+            raise Refused.of("suppressed", "consent")
+        if resource == "ServiceRequest":
+            await self._learn_patient(call.org, result.resource, target.referral_ref)
+        return fhir(result.resource)
+
+    async def _learn_patient(self, org: str, resource: bytes, referral_ref: UUID) -> None:
+        """The recipient now knows the person's id: it may ask for it."""
+        subject = orjson.loads(resource).get("subject", {}).get("reference", "")
+        kind, _, name = subject.partition("/")
+        if kind == "Patient":
+            async with self._views.pool.acquire() as conn:
+                await store.learn_patient(conn, org, UUID(name), referral_ref)
+
+
+async def own_consent(
+    consent: Consent, call: Call, view: render.View, consent_ref: UUID
+) -> Response:
+    """The sender's view of a consent with its version."""
+    record = (await consent.read([consent_ref]))[0]
+    if record is None:
+        raise Refused.of("not-found", "resource")
+    ids = {"consent": view.id("consent"), "patient": view.id("patient")}
+    body = render.own_consent(view.frame, record, ids, lang_of(call))
+    return fhir(body, headers={"etag": render.etag(record.version)})
+
+
+class Directory:
+    """Organizations and their services, for every partner."""
+
+    def __init__(self, partners: Partners, canonical_base: str, public_url: str) -> None:
+        self._partners = partners
+        self._base = canonical_base
+        self._url = f"{public_url}/fhir"
+
+    async def organization(self, call: Call) -> Response:
+        """`GET /fhir/Organization/{id}`."""
+        call.caller.require("Organization", "r")
+        call.known_parameters("_format")
+        partner = (await self._listed()).get(call.request.path_params["id"])
+        if partner is None:
+            raise Refused.of("not-found", "resource")
+        return fhir(render.organization(self._base, partner, lang_of(call)))
+
+    async def organizations(self, call: Call) -> Response:
+        """`GET /fhir/Organization`."""
+        call.caller.require("Organization", "s")
+        call.known_parameters(*DIRECTORY_PARAMETERS)
+        partners = (await self._listed()).values()
+        found = [render.organization(self._base, p, lang_of(call)) for p in partners]
+        return fhir(render.searchset(found, f"{self._url}/Organization", None))
+
+    async def service(self, call: Call) -> Response:
+        """`GET /fhir/HealthcareService/{id}`."""
+        call.caller.require("HealthcareService", "r")
+        call.known_parameters("_format")
+        for partner in (await self._listed()).values():
+            entry = partner.entry(call.request.path_params["id"])
+            if entry is not None:
+                lang = lang_of(call)
+                return fhir(render.healthcare_service(self._base, entry, partner.version, lang))
+        raise Refused.of("not-found", "resource")
+
+    async def services(self, call: Call) -> Response:
+        """`GET /fhir/HealthcareService`, by `organization` where wanted."""
+        call.caller.require("HealthcareService", "s")
+        call.known_parameters(*DIRECTORY_PARAMETERS, "organization")
+        of = call.request.query_params.get("organization", "").removeprefix("Organization/")
+        found = [
+            render.healthcare_service(self._base, entry, partner.version, lang_of(call))
+            for partner in (await self._listed()).values()
+            if of in ("", partner.org)
+            for entry in partner.services
+        ]
+        return fhir(render.searchset(found, f"{self._url}/HealthcareService", None))
+
+    async def _listed(self) -> dict[str, Partner]:
+        """Active partners that send or receive referrals."""
+        known = await self._partners.all()
+        return {
+            org: partner
+            for org, partner in known.items()
+            if partner.status == "active" and partner.roles & {"source", "recipient"}
+        }

@@ -1,0 +1,142 @@
+"""Search parameters of Task and the opaque cursor of its pages. Pure.
+
+It guards that an unknown or malformed parameter is refused and that a cursor shows nothing and
+serves only the organisation it was given to.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+import orjson
+
+from connectors.fhir_r4.status import task_views
+from services.kit import crypto
+from services.kit.errors import Refused
+from services.kit.ports import ReferralQuery
+
+PARAMETERS: Final = frozenset(
+    {"_lastUpdated", "status", "owner", "requester", "_count", "_cursor", "_format", "_id"}
+)
+MOST: Final = 50
+_STEP: Final = timedelta(microseconds=1)
+_ORG: Final = re.compile(r"(?:Organization/)?([a-z][a-z0-9-]{2,31})")
+After = tuple[datetime, UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSearch:
+    """A query for the referral service and what is left to compare afterwards."""
+
+    query: ReferralQuery
+    owner: str | None
+    requester: str | None
+
+
+def read_search(items: Sequence[tuple[str, str]], org: str, key: bytes) -> TaskSearch:
+    """The search in a query string; Refused by `parameter` for anything not understood."""
+    single: dict[str, str] = {}
+    bounds: list[str] = []
+    for name, value in items:
+        if name not in PARAMETERS or name == "_id":
+            _refuse()
+        if name == "_lastUpdated":
+            bounds.append(value)
+        elif name in single:
+            _refuse()
+        else:
+            single[name] = value
+    since, until = _bounds(bounds)
+    owner, requester = (_org(single.get(name)) for name in ("owner", "requester"))
+    side = None
+    if owner == org or (requester is not None and requester != org):
+        side = "to"
+    if requester == org or (owner is not None and owner != org):
+        side = "from" if side is None else side
+    return TaskSearch(
+        ReferralQuery(
+            org=org,
+            side=side,
+            statuses=_statuses(single.get("status")),
+            updated_from=since,
+            updated_to=until,
+            after=open_cursor(single["_cursor"], org, key) if "_cursor" in single else None,
+            limit=_count(single.get("_count")),
+        ),
+        owner,
+        requester,
+    )
+
+
+def _refuse() -> None:
+    raise Refused.of("not-supported", "parameter")
+
+
+def _bounds(values: Sequence[str]) -> tuple[datetime | None, datetime | None]:
+    since: datetime | None = None
+    until: datetime | None = None
+    for value in values:
+        prefix, at = value[:2], _instant(value[2:])
+        if prefix in ("ge", "gt"):
+            since = at if prefix == "ge" else at + _STEP
+        elif prefix in ("le", "lt"):
+            until = at if prefix == "le" else at - _STEP
+        else:
+            _refuse()
+    return since, until
+
+
+def _instant(text: str) -> datetime:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise Refused.of("not-supported", "parameter")
+    return at
+
+
+def _org(text: str | None) -> str | None:
+    match = None if text is None else _ORG.fullmatch(text)
+    if text is not None and match is None:
+        _refuse()
+    return match[1] if match else None
+
+
+def _statuses(text: str | None) -> tuple[str, ...]:
+    if text is None:
+        return ()
+    views = task_views()
+    wanted = set(text.split(","))
+    if wanted - {view.task_status for view in views.values()}:
+        _refuse()
+    return tuple(sorted(name for name, view in views.items() if view.task_status in wanted))
+
+
+def _count(text: str | None) -> int:
+    if text is None:
+        return MOST
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:6]) <= 10_000:
+        _refuse()
+    return min(MOST, int(text))
+
+
+def make_cursor(after: After, org: str, key: bytes) -> str:
+    """Where the next page of this organisation begins."""
+    plain = orjson.dumps([after[0].isoformat(), str(after[1])])
+    return base64.urlsafe_b64encode(crypto.aead_seal(key, None, plain, org.encode())).decode()
+
+
+def open_cursor(text: str, org: str, key: bytes) -> After:
+    """The place in a cursor of ours; Refused for any other."""
+    try:
+        sealed = base64.urlsafe_b64decode(text.encode("ascii"))
+        at, ref = orjson.loads(crypto.aead_open(key, sealed, org.encode()))
+        return datetime.fromisoformat(at), UUID(ref)
+    except (binascii.Error, UnicodeEncodeError, ValueError, crypto.CryptoError):
+        raise Refused.of("not-supported", "parameter") from None
