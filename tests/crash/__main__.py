@@ -1,0 +1,61 @@
+"""`python -m tests.crash --full`: every step with every part killed, then the judgement.
+
+Without `--full`, what `make test` does: every step once. Exit status 0 only without a violation and
+with every step reached.
+"""
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from tests.support.crash_rig import Point, Rig, covering_points, every_point, running_rig
+from tests.support.crash_traffic import Traffic
+
+JUDGE_EVERY = 28
+TRIES = 3
+
+
+def walk(rig: Rig, traffic: Traffic, points: Sequence[Point]) -> list[Point]:
+    """Strike at each point while traffic runs; answers the points that were never reached."""
+    missed: list[Point] = []
+    for n, point in enumerate(points):
+        begun = time.monotonic()
+        reached = any(rig.strike(point, traffic, nth=1 + n % 3) for _ in range(TRIES))
+        if not reached:
+            missed.append(point)
+        took = time.monotonic() - begun
+        sys.stdout.write(f"{point.step:22} {point.part:9} {took:5.1f} s {reached}\n")
+        sys.stdout.flush()
+    return missed
+
+
+def main(words: Sequence[str]) -> int:
+    """Walk, judge in between, report."""
+    parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
+    parser.add_argument("--full", action="store_true", help="each step with each part")
+    parser.add_argument("--step", help="this step alone")
+    parser.add_argument("--part", help="this part alone")
+    options = parser.parse_args(words)
+    points = every_point() if options.full or options.part else covering_points()
+    points = [p for p in points if options.step in (None, p.step)]
+    points = [p for p in points if options.part in (None, p.part)]
+    failed = False
+    with running_rig() as rig:
+        for seed, start in enumerate(range(0, len(points), JUDGE_EVERY), start=1):
+            traffic = rig.traffic(seed)
+            with traffic:
+                missed = walk(rig, traffic, points[start : start + JUDGE_EVERY])
+            violations = rig.judged(traffic)
+            failed = failed or bool(missed or violations)
+            rules = Counter(violation.rule for violation in violations)
+            sys.stdout.write(f"referrals so far: {len(traffic.ledger())} ledger records; ")
+            sys.stdout.write(f"missed: {missed}; violations: {dict(rules)}\n")
+            for violation in violations[:20]:
+                sys.stdout.write(f"  {violation.rule}: {violation.about}\n")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

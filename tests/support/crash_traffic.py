@@ -1,0 +1,151 @@
+"""Clients of the agency while parts of the hub die: some send again until answered, some only once.
+
+Each client writes an fsynced ledger in the agency's format. Every case is of one of three kinds:
+one referral, two in a row, or one whose consent is taken back soon after.
+"""
+
+import asyncio
+import random
+import threading
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+from uuid import uuid4
+
+import aiohttp
+
+from connectors.sandbox import journal
+from connectors.sandbox.__main__ import SOURCE_SCOPE
+from connectors.sandbox.agency import Agency
+from connectors.sandbox.people import person
+from connectors.sandbox.samples import Sample
+from connectors.sandbox.smart import TokenClient
+
+LONGEST_BEFORE_WITHDRAWAL = 1.0
+_FIRST_PERSON = 10_000
+
+
+class Once(Agency):
+    """A client that never sends anything a second time."""
+
+    async def _send(self, record: dict[str, Any]) -> dict[str, Any]:
+        try:
+            status, body = await self._request(record)
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            status, body = 0, {}
+        answer = {
+            "kind": "answer",
+            "what": record["what"],
+            "at": datetime.now(UTC).isoformat(),
+            "key": record["key"],
+            "status": status,
+            "body": body,
+        }
+        await self.journal.append(answer)
+        return answer
+
+
+@dataclass
+class Traffic:
+    """Runs in a thread of its own until stopped; requests under way are finished then."""
+
+    hub: str
+    key_file: Path
+    data: Path
+    clients: int = 6
+    pause: float = 0.5
+    seed: int = 1
+    kinds: tuple[str, ...] = ("one", "two", "withdrawn")
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _struck: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+    _people: int = _FIRST_PERSON
+
+    def __enter__(self) -> Self:
+        """Begin to send."""
+        self._people += self.seed * 1_000_000
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Send nothing new, and wait for the answers to what is under way."""
+        self._stop.set()
+        assert self._thread is not None
+        self._thread.join(timeout=60)
+        assert not self._thread.is_alive(), "requests got no answer for 60 s"
+
+    def strike(self) -> None:
+        """Something has just been killed: whoever wants to take back consent does it now."""
+        self._struck.set()
+
+    def calm(self) -> None:
+        """Withdrawals come at their own time again."""
+        self._struck.clear()
+
+    def ledger(self) -> list[dict[str, Any]]:
+        """What all clients wrote down."""
+        files = sorted(self.data.glob("*/ong.jsonl"))
+        return [record for file in files for record in journal.read(file)]
+
+    async def _run(self) -> None:
+        chance = random.Random(self.seed)
+        agencies = [self._agency(Agency, "again"), self._agency(Once, "once")]
+        for agency in agencies:
+            await agency.start()
+        try:
+            await asyncio.gather(
+                *(
+                    self._client(agencies[n % 2], random.Random(chance.random()))
+                    for n in range(self.clients)
+                )
+            )
+        finally:
+            for agency in agencies:
+                await agency.stop()
+
+    def _agency(self, kind: type[Agency], name: str) -> Agency:
+        tokens = TokenClient("ong-norte", f"{self.hub}/oauth/token", self.key_file, SOURCE_SCOPE)
+        return kind(self.data / f"{name}-{self.seed}", self.hub, tokens)
+
+    async def _client(self, agency: Agency, chance: random.Random) -> None:
+        acts: dict[str, Callable[[Agency, random.Random], Coroutine[Any, Any, None]]] = {
+            "one": self._one,
+            "two": self._two,
+            "withdrawn": self._withdrawn,
+        }
+        while not self._stop.is_set():
+            await acts[chance.choice(self.kinds)](agency, chance)
+            await asyncio.sleep(chance.uniform(0, 2 * self.pause))
+
+    async def _one(self, agency: Agency, _: random.Random) -> None:
+        await agency.refer(self._sample().bundle())
+
+    async def _two(self, agency: Agency, _: random.Random) -> None:
+        sample = self._sample(requisition=str(uuid4()))
+        for _n in range(2):
+            bundle = Sample(person=sample.person, requisition=sample.requisition).bundle()
+            answer = await agency.refer(bundle)
+            if answer["status"] != 200:
+                return
+
+    async def _withdrawn(self, agency: Agency, chance: random.Random) -> None:
+        answer = await agency.refer(self._sample().bundle())
+        if answer["status"] != 200:
+            return
+        await self._until_struck(chance.uniform(0, LONGEST_BEFORE_WITHDRAWAL))
+        await agency.withdraw(_consent(answer["body"]))
+
+    async def _until_struck(self, seconds: float) -> None:
+        await asyncio.to_thread(self._struck.wait, seconds)
+
+    def _sample(self, requisition: str | None = None) -> Sample:
+        self._people += 1
+        return Sample(person=person(self._people), requisition=requisition)
+
+
+def _consent(answer: dict[str, Any]) -> str:
+    located = [str(e["response"].get("location", "")) for e in answer["entry"]]
+    return next(p.split("/")[1] for p in located if p.startswith("Consent/"))
