@@ -92,7 +92,7 @@ def plan(asked: Asked) -> Plan:
 def _check_source(asked: Asked) -> None:
     source, service = asked.source, asked.submission.referral.service_type
     if not source.in_force(asked.now.astimezone(asked.zone).date()):
-        raise Refused.of("not-permitted", "source-agreement")
+        raise Refused.of("forbidden", "partner")
     if "source" not in source.roles:
         raise Refused.of("not-permitted", "source-role")
     if service in ("justice_access_prosecution", "police_protection"):
