@@ -31,7 +31,10 @@ comment on column delivery.task.doubtful is 'The partner may hold it: search the
 comment on column delivery.task.again is 'Content was delivered before and is to be replaced.';
 create index task_lane on delivery.task (case_ref, to_org, seq)
     where kind <> 'erasure' and state in ('queued', 'claimed', 'held');
-create index task_ready on delivery.task (to_org, seq) where state = 'queued';
+create index task_ready on delivery.task (to_org, seq)
+    where state = 'queued' and kind <> 'erasure';
+create index task_erasing on delivery.task (to_org, seq)
+    where state = 'queued' and kind = 'erasure';
 create index task_claimed on delivery.task (to_org, claimed_until) where state = 'claimed';
 create index task_unconfirmed on delivery.task (seq)
     where state in ('done', 'failed') and not confirmed;

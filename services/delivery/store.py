@@ -35,19 +35,27 @@ on conflict (referral_ref, to_org, kind, version) do nothing
 _GATE: Final = "select from delivery.claiming for update"
 _CLAIM: Final = f"""
 with free as (
-    select p.org, p.slots - (select count(*) from delivery.task t where t.to_org = p.org
-        and t.state = 'claimed' and t.claimed_until > clock_timestamp()) as n
-    from unnest($1::text[], $2::int[]) p(org, slots)
+    select p.org, e.erasing, p.slots - (select count(*) from delivery.task t
+        where t.to_org = p.org and t.state = 'claimed' and t.claimed_until > clock_timestamp()
+          and (t.kind = 'erasure') = e.erasing) as n
+    from unnest($1::text[], $2::int[]) p(org, slots) cross join (values (true), (false)) e(erasing)
 ), picked as (
-    select q.task_id from free f cross join lateral (
+    (select q.task_id from free f cross join lateral (
         select t.task_id from delivery.task t
         where t.to_org = f.org and t.state = 'queued' and t.next_at <= clock_timestamp()
-          and (t.kind = 'erasure' or not exists (
+          and t.kind = 'erasure'
+        order by t.seq limit greatest(f.n, 0)
+    ) q where f.erasing limit 64)
+    union all
+    (select q.task_id from free f cross join lateral (
+        select t.task_id from delivery.task t
+        where t.to_org = f.org and t.state = 'queued' and t.next_at <= clock_timestamp()
+          and t.kind <> 'erasure' and not exists (
               select from delivery.task e
               where e.case_ref = t.case_ref and e.to_org = t.to_org and e.seq < t.seq
-                and e.kind <> 'erasure' and e.state in ('queued', 'claimed', 'held')))
+                and e.kind <> 'erasure' and e.state in ('queued', 'claimed', 'held'))
         order by t.seq limit greatest(f.n, 0)
-    ) q limit $3
+    ) q where not f.erasing limit $3)
 )
 update delivery.task t set state = 'claimed', claim = $4, attempts = attempts + 1,
     claimed_until = clock_timestamp() + $5::interval
@@ -123,12 +131,17 @@ async def put(conn: Conn, tasks: Sequence[Task]) -> None:
 
 
 async def claim(pool: asyncpg.Pool, slots: Mapping[str, int], most: int) -> list[Task]:
-    """Claim up to `most` tasks, at most `slots` under way at each partner."""
-    if not slots or most <= 0:
+    """Claim up to `most` contents, and requests to erase, each at most `slots` at each partner.
+
+    Requests to erase have slots of their own: they never wait behind content.
+    """
+    if not slots:
         return []
     async with pool.acquire() as conn, conn.transaction():
         await conn.execute(_GATE)
-        rows = await conn.fetch(_CLAIM, list(slots), list(slots.values()), most, uuid4(), LEASE)
+        rows = await conn.fetch(
+            _CLAIM, list(slots), list(slots.values()), max(most, 0), uuid4(), LEASE
+        )
     return [task_of(row) for row in rows]
 
 

@@ -34,6 +34,7 @@ from services.delivery.outcomes import Recorder
 from services.delivery.render import Frame, outgoing, transaction
 from services.kit.aliases import alias
 from services.kit.batcher import Batcher
+from services.kit.db import is_infrastructure_fault
 from services.kit.logs import Log
 from services.kit.metrics import Metrics
 from services.kit.partners import Partner, Partners
@@ -44,6 +45,8 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 IDLE_SECONDS: Final = 0.25
 VAULT_SECONDS: Final = 1.0
+VAULT_PATIENCE: Final = 0.5
+"""How long a frozen vault may keep a request to erase from being claimed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,8 +77,9 @@ class Worker:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._wake = asyncio.Event()
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], str] = {}
         self._vault_seen = 0.0
+        self._vault_away = False
         window = parts.window_ms
         self._read = _batched(parts.referral.read, window)
         self._authorise = _batched(parts.authority.authorise, window, retry_singly=False)
@@ -99,21 +103,23 @@ class Worker:
             await asyncio.gather(*self._running, return_exceptions=True)
 
     async def turn(self) -> int:
-        """Claim what can be begun now; answers how many tasks were begun."""
-        room = self._parts.concurrency - len(self._running)
-        if room <= 0 or not await self._vault_lives():
-            return 0
+        """Claim what can be begun now; answers how many tasks were begun.
+
+        Requests to erase need neither room nor vault.
+        """
+        contents = sum(kind != "erasure" for kind in self._running.values())
+        room = self._parts.concurrency - contents if await self._vault_lives() else 0
         tasks = await store.claim(self._parts.pool, await self._slots(), min(room, 64))
         if tasks:
             step("delivery.claimed")
         for task in tasks:
             running = asyncio.create_task(self._guarded(task))
-            self._running.add(running)
+            self._running[running] = task.kind
             running.add_done_callback(self._ended)
         return len(tasks)
 
     def _ended(self, running: asyncio.Task[None]) -> None:
-        self._running.discard(running)
+        self._running.pop(running, None)
         self._wake.set()
 
     async def _idle(self) -> None:
@@ -124,9 +130,19 @@ class Worker:
 
     async def _vault_lives(self) -> bool:
         now = asyncio.get_running_loop().time()
-        if now - self._vault_seen > VAULT_SECONDS:
-            await self._parts.vault.grants([])
-            self._vault_seen = now
+        if now - self._vault_seen <= VAULT_SECONDS:
+            return True
+        try:
+            async with asyncio.timeout(VAULT_PATIENCE):
+                await self._parts.vault.grants([])
+        except Exception as error:
+            if not is_infrastructure_fault(error):
+                raise
+            if not self._vault_away:
+                self._parts.log.warning("vault-away", error)
+            self._vault_away = True
+            return False
+        self._vault_seen, self._vault_away = now, False
         return True
 
     async def _slots(self) -> dict[str, int]:

@@ -444,8 +444,7 @@ async def test_nothing_is_claimed_while_the_vault_is_down(path: Path, shelter: S
     ref = await path.request()
     await path.pump()
     path.vault.down = True
-    with pytest.raises(OSError):
-        await path.worker.turn()
+    assert await path.worker.turn() == 0
     assert (await path.tasks(ref))[0][1] == "queued"
     path.vault.down = False
     await path.deliver()
