@@ -47,7 +47,7 @@ def _show(client: Client, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def print_timeline(answer: dict[str, Any]) -> None:
-    """The referral, then a line for each step: time, event, custody leaf."""
+    """The referral, then a line for each step: time (UTC), event, custody leaf."""
     print_fields({name: value for name, value in answer.items() if name != "timeline"})
     print()
     print_rows(
@@ -60,7 +60,7 @@ def _step(step: Mapping[str, Any]) -> dict[str, Any]:
     about = dict(step.get("about") or (leaf or {}).get("about") or {})
     about = {name: ",".join(v) if isinstance(v, list) else v for name, v in about.items()}
     return {
-        "at": step["at"],
+        "at": step["at"][:23].replace("T", " "),
         "seq": step.get("seq"),
         "event": step.get("event"),
         "leaf": _leaf(leaf) if leaf else None,

@@ -248,11 +248,9 @@ def _entry_faults(table: PartnerTable, known: Known) -> Iterator[FieldFault]:
         if known.entry_ids.get(entry.id, table.org) != table.org or entry.id in seen:
             yield FieldFault(f"{place}.id", "taken")
         seen.add(entry.id)
-        if (
-            entry.age_min is not None
-            and entry.age_max is not None
-            and entry.age_max < entry.age_min
-        ):
+        if entry.address_confidentiality == "secret" and entry.admin1:
+            yield FieldFault(f"{place}.admin1", "secret-has-no-place")
+        if entry.age_max is not None and entry.age_max < (entry.age_min or 0):
             yield FieldFault(f"{place}.age_max", "below-age-min")
 
 
