@@ -36,6 +36,8 @@ TYPES: Final = frozenset(
     }
 )
 CORE: Final = "pseudonymous_core"
+NARROWED: Final = 1_000_000
+"""Added to a consent's version: the version of an update that no referral version stands for."""
 _ALIASES: Final = """
 insert into delivery.alias (alias, referral_ref, to_org)
 select * from unnest($1::uuid[], $2::uuid[], $3::text[]) on conflict do nothing
@@ -53,7 +55,7 @@ class Plan:
     erased: list[tuple[UUID, str | None, str | None, UUID | None]] = field(default_factory=list)
     narrowed: list[tuple[UUID, str | None, str | None, UUID | None]] = field(default_factory=list)
     updates: list[ReferralStatusChanged] = field(default_factory=list)
-    versions: dict[UUID, int] = field(default_factory=dict)
+    consent_versions: dict[UUID, int] = field(default_factory=dict)
 
 
 class Consumer:
@@ -126,6 +128,7 @@ class Consumer:
             if status == "expired":
                 continue
             (plan.erased if whole else plan.narrowed).append(past)
+            plan.consent_versions[event.case_ref] = event.version
 
     async def _queue(self, conn: Any, plan: Plan) -> None:
         accepted = {e.referral_ref: e for e in plan.updates}
@@ -138,7 +141,10 @@ class Consumer:
         ]
         narrowed = await intents.recipients(conn, plan.narrowed)
         known = await store.contents(conn, [r["referral_ref"] for r in narrowed])
-        made += [_update(task, self._version()) for task in known.values()]
+        made += [
+            _update(task, NARROWED + plan.consent_versions[task.case_ref])
+            for task in known.values()
+        ]
         tasks = plan.tasks + made
         if not tasks:
             return
@@ -150,20 +156,15 @@ class Consumer:
             [t.to_org for t in tasks],
         )
 
-    def _version(self) -> int:
-        """A version of its own for an update that no referral version stands for."""
-        return int(self._clock().timestamp())
-
     async def _take_back(self, conn: Any, plan: Plan) -> None:
         now = self._clock()
         kept = await store.suppress(conn, plan.suppressed) if plan.suppressed else []
         past = await intents.recipients(conn, plan.erased)
         due = [now + await self._days(r["to_org"]) for r in past]
         requested = await erasures.request(conn, past, due) if past else []
-        await append_leaves(
-            conn, [intents.suppressed_leaf(task, rule, now, self._cell) for task, rule in kept]
-        )
-        await erasures.queue(conn, requested, now, self._cell)
+        await erasures.queue(conn, requested)
+        leaves = [intents.suppressed_leaf(task, rule, now, self._cell) for task, rule in kept]
+        await append_leaves(conn, leaves + erasures.leaves_of(requested, now, self._cell))
         if requested:
             step("erasure.queued")
 

@@ -17,7 +17,7 @@ from schemas import CODELIST_VERSION, ConsentEffectReported, encode, is_code
 from services.delivery import store
 from services.delivery.domain import Task
 from services.kit.exchange import put_events
-from services.kit.leaf import append_leaves, leaf
+from services.kit.leaf import Leaf, append_leaves, leaf
 
 Conn = Any
 
@@ -118,26 +118,26 @@ def task_for(erasure: Erasure) -> Task:
     )
 
 
-async def queue(conn: Conn, made: Sequence[Erasure], now: datetime, cell: str) -> None:
-    """Queue requests and write their leaves."""
-    if not made:
-        return
-    await store.put(conn, [task_for(e) for e in made])
-    await append_leaves(
-        conn,
-        [
-            leaf(
-                "erasure_requested",
-                now,
-                actor=cell,
-                case_ref=e.case_ref,
-                referral_ref=e.referral_ref,
-                to_org=e.to_org,
-                erasure_ref=e.erasure_ref,
-            )
-            for e in made
-        ],
-    )
+async def queue(conn: Conn, made: Sequence[Erasure]) -> None:
+    """Queue requests; their leaves (`leaves_of`) belong into the same transaction."""
+    if made:
+        await store.put(conn, [task_for(e) for e in made])
+
+
+def leaves_of(made: Sequence[Erasure], now: datetime, cell: str) -> list[Leaf]:
+    """The leaves of queued requests."""
+    return [
+        leaf(
+            "erasure_requested",
+            now,
+            actor=cell,
+            case_ref=e.case_ref,
+            referral_ref=e.referral_ref,
+            to_org=e.to_org,
+            erasure_ref=e.erasure_ref,
+        )
+        for e in made
+    ]
 
 
 async def of_task(conn: Conn, task: Task) -> Erasure:

@@ -42,7 +42,7 @@ where state = 'open' and deadline < $1 order by deadline limit 64
 """
 _OF_TASKS: Final = f"""
 select {COLUMNS} from delivery.intent
-where task_id = any($1::uuid[]) and state in ('open', 'unknown')
+where task_id = any($1::uuid[]) and state in ('open', 'unknown') and state = any($2::text[])
 """
 _RECIPIENTS: Final = """
 select distinct on (i.referral_ref, i.to_org) i.case_ref, i.referral_ref, i.to_org, i.purpose,
@@ -112,9 +112,9 @@ async def lost(conn: Conn, before: datetime) -> list[Intent]:
     return [_intent(r) for r in await conn.fetch(_LOST, before)]
 
 
-async def of_tasks(conn: Conn, task_ids: Sequence[UUID]) -> list[Intent]:
-    """Unresolved intents of these tasks."""
-    return [_intent(r) for r in await conn.fetch(_OF_TASKS, list(task_ids))]
+async def of_tasks(conn: Conn, task_ids: Sequence[UUID], states: Sequence[str]) -> list[Intent]:
+    """Intents of these tasks that are `open` or `unknown`, whichever is asked for."""
+    return [_intent(r) for r in await conn.fetch(_OF_TASKS, list(task_ids), list(states))]
 
 
 async def recipients(

@@ -70,9 +70,9 @@ class Recorder:
             if o.task is not None and o.result == "disclosed" and o.grant_ref is None
         ]
         if resolved:
-            found = await intents.of_tasks(conn, resolved)
+            found = await intents.of_tasks(conn, resolved, ("open", "unknown"))
             ends += [(i.grant_ref, "disclosed") for i in found]
-        return await intents.close(conn, ends) if ends else []
+        return await intents.close(conn, sorted(ends)) if ends else []
 
     async def _tell(
         self,
@@ -101,9 +101,9 @@ class Recorder:
                 )
         late = {(i.referral_ref, i.to_org) for i, state in closed if state != "not_sent"}
         made = await erasures.again(conn, sorted(late)) if late else []
+        await erasures.queue(conn, made)
         await put_events(conn, events)
-        await append_leaves(conn, leaves)
-        await erasures.queue(conn, made, now, self._cell)
+        await append_leaves(conn, [*leaves, *erasures.leaves_of(made, now, self._cell)])
 
 
 def _ending(outcome: Outcome) -> tuple[Task, str, str, str | None, bool, timedelta]:

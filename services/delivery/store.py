@@ -156,6 +156,7 @@ async def end(
     conn: Conn, rows: Sequence[tuple[Task, str, str, str | None, bool, Any]]
 ) -> set[UUID]:
     """End or re-queue claimed tasks: (task, state, rule, field path, doubtful, wait)."""
+    rows = sorted(rows, key=lambda row: row[0].task_id)
     ended = await conn.fetch(
         _END,
         [r[0].task_id for r in rows],

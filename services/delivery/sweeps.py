@@ -32,7 +32,7 @@ async def _lost_tasks(parts: Parts) -> int:
     tasks = await store.take_over_expired(parts.pool)
     if not tasks:
         return 0
-    open_intents = await intents.of_tasks(parts.pool, [t.task_id for t in tasks])
+    open_intents = await intents.of_tasks(parts.pool, [t.task_id for t in tasks], ("open",))
     used = await _used(parts, open_intents)
     by_task = {i.task_id: i for i in open_intents}
     outcomes = [_of_lost(task, by_task.get(task.task_id), used) for task in tasks]
@@ -50,9 +50,8 @@ async def _used(parts: Parts, found: Sequence[Intent]) -> set[object]:
 
 def _of_lost(task: Task, intent: Intent | None, used: set[object]) -> Outcome:
     ref = intent.grant_ref if intent is not None else None
-    unknown = ref in used or (task.doubtful and intent is not None)
     return Outcome(
-        result="unknown" if unknown else "not_sent",
+        result="unknown" if ref in used else "not_sent",
         rule="holder-gone",
         task=task,
         grant_ref=ref,

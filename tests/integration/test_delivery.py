@@ -96,6 +96,25 @@ async def hurry(path: Path) -> None:
     await path.admin.execute("update delivery.task set next_at = now() where state = 'queued'")
 
 
+class Killed(BaseException):
+    """What a delivery dies of at a step."""
+
+
+async def die_at(path: Path, step: str) -> None:
+    """One turn of the worker, in which every delivery ends at this step and records nothing."""
+
+    def observer(name: str) -> None:
+        if name == step:
+            raise Killed
+
+    OBSERVERS.append(observer)
+    try:
+        await path.worker.turn()
+        await asyncio.gather(*path.worker._running, return_exceptions=True)
+    finally:
+        OBSERVERS.remove(observer)
+
+
 async def test_a_referral_reaches_the_partner_and_is_confirmed(
     path: Path, shelter: Shelter
 ) -> None:
@@ -331,19 +350,7 @@ async def test_a_holder_that_died_after_the_vault_released_is_counted_as_unknown
     ref = await path.request()
     await path.pump()
 
-    class Killed(BaseException):
-        pass
-
-    def observer(name: Any) -> None:
-        if name == "delivery.released":
-            raise Killed
-
-    OBSERVERS.append(observer)
-    try:
-        await path.worker.turn()
-        await asyncio.gather(*path.worker._running, return_exceptions=True)
-    finally:
-        OBSERVERS.remove(observer)
+    await die_at(path, "delivery.released")
     assert await path.intents(ref) == ["open"]
     await path.admin.execute("update delivery.task set claimed_until = now()")
     await sweep(path.parts)
@@ -449,3 +456,20 @@ async def test_nothing_is_claimed_while_the_vault_is_down(path: Path, shelter: S
     path.vault.down = False
     await path.deliver()
     assert (await path.state(ref)).status == "delivered"
+
+
+async def test_an_older_doubt_does_not_hide_that_the_last_attempt_was_released(
+    path: Path, shelter: Shelter
+) -> None:
+    await behave(shelter, fault="cut_before", fault_calls=1)
+    ref = await path.request()
+    await path.deliver(rounds=1)
+    await hurry(path)
+
+    await die_at(path, "delivery.released")
+    await path.admin.execute("update delivery.task set claimed_until = now()")
+    await sweep(path.parts)
+    assert await path.intents(ref) == ["unknown", "unknown"]
+    await path.deliver()
+    assert "disclosed" in await path.intents(ref)
+    assert len(effects(shelter, await task_id(path, ref))) == 1

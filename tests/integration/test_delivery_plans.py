@@ -98,6 +98,6 @@ async def test_no_hot_statement_scans_a_table(pools: dict[str, Any]) -> None:
     )
     await intents.close(delivery, [(uuid4(), "unknown")])
     await intents.lost(delivery, now)
-    await intents.of_tasks(delivery, [t.task_id for t in held])
+    await intents.of_tasks(delivery, [t.task_id for t in held], ("open", "unknown"))
     await erasures.again(delivery, [(uuid4(), "refugio-1")])
     assert {name: await scans(pool, name) for name, pool in pools.items()} == before
