@@ -7,11 +7,12 @@ a start again.
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from urllib.request import urlopen
 
 import asyncpg
 
@@ -30,6 +31,7 @@ from tests.support.crash_traffic import Traffic
 from tests.support.crashing import Plan
 from tests.support.hub import Hub, running_hub
 
+COPY = "hub-2"
 PARTS = (plan.HUB, plan.VAULT, kafka_node.NAME, postgres.NAME)
 REACH_SECONDS = 25.0
 DOWN_SECONDS = 0.5
@@ -72,40 +74,44 @@ class Rig:
     kafka: servers.Kafka
     pg: servers.Databases
     plan_file: Path
-    reached: Counter[str] = field(default_factory=Counter)
     _strikes: int = 0
+    _copy_ports: Sequence[int] = ()
 
     @property
     def place(self) -> Place:
         """The folder of the installation."""
         return self.hub.place
 
-    def traffic(self, seed: int, **how: object) -> Traffic:
-        """Clients of `ong-norte`."""
+    def traffic(self, seed: int, hub: str | None = None, withdraw_at: str | None = None) -> Traffic:
+        """Clients of `ong-norte` at a copy of the hub."""
         home = plan.partner_home(self.place, plan.ONG)
-        url = self.hub.settings.public_url
+        url = hub or self.hub.settings.public_url
         key_file, data = home / "client.es384", home / "clients"
-        return Traffic(hub=url, key_file=key_file, data=data, seed=seed, **how)  # type: ignore[arg-type]
+        return Traffic(hub=url, key_file=key_file, data=data, seed=seed, withdraw_at=withdraw_at)
 
-    def strike(self, point: Point, traffic: Traffic, *, how: str = "kill", nth: int = 1) -> bool:
+    def strike(self, point: Point, traffic: Traffic, *, nth: int = 1) -> bool:
         """Kill a part at a step and start it again; False when nobody passed that step."""
+        if not self.reach(point, nth=nth):
+            return False
+        traffic.strike()
+        time.sleep(DOWN_SECONDS)
+        self.restart(point.part)
+        traffic.calm()
+        return True
+
+    def reach(self, point: Point, *, how: str = "kill", nth: int = 1) -> bool:
+        """Kill or freeze a part when the step is passed; False when nobody passed it."""
         self._strikes += 1
         flag = self.place.root / f"strike-{self._strikes}"
         victim = processes.find(self.place, point.part)
         assert victim is not None, f"{point.part} does not run"
-        Plan(step=point.step, nth=nth, how=how, victim=victim.pid, flag=str(flag)).write(
-            self.plan_file
-        )
+        struck = Plan(step=point.step, nth=nth, how=how, victim=victim.pid, flag=str(flag))
+        struck.write(self.plan_file)
         until = time.monotonic() + REACH_SECONDS
         while not flag.exists():
             if time.monotonic() > until:
                 return False
             time.sleep(0.01)
-        traffic.strike()
-        time.sleep(DOWN_SECONDS)
-        self.restart(point.part)
-        traffic.calm()
-        self.reached[point.step] += 1
         return True
 
     def restart(self, part: str) -> None:
@@ -121,8 +127,33 @@ class Rig:
             self.start(part)
 
     def start(self, *parts: str, planted: str = "-") -> None:
-        """Start hub or vault under the plan, perhaps with a planted fault."""
-        self.hub.start(*parts, crash=(f"@{self.plan_file}", planted))
+        """Start hub or vault under the plan, perhaps with a planted fault; wait until it lives.
+
+        It is ready later: the log gives a dead consumer's partitions away after 10 s only.
+        """
+        for part in parts:
+            command = self.hub.command(part, (f"@{self.plan_file}", planted))
+            processes.start(self.place, command)
+            where = plan.ready_address(self.hub.settings, part)
+            processes.wait_until(self.place, part, partial(_lives, *where), timeout=30)
+
+    def start_copy(self) -> str:
+        """Start a second copy of the hub, always on the same ports; answers its public address."""
+        self._copy_ports = self._copy_ports or free_ports(2)
+        public, admin = self._copy_ports
+        url = f"http://127.0.0.1:{public}"
+        ports = {"public_url": url, "public_port": public, "admin_port": admin}
+        settings = self.hub.settings.model_copy(update=ports)
+        command = plan.commands(self.place, settings)[plan.HUB]
+        processes.start(self.place, replace(command, name=COPY, dies_with_us=True))
+        lives = partial(_lives, "127.0.0.1", admin)
+        processes.wait_until(self.place, COPY, lives, timeout=30)
+        return url
+
+    def wait_ready(self) -> None:
+        """Wait until vault and hub are ready."""
+        for part in (plan.VAULT, plan.HUB):
+            self.hub.wait_ready(part)
 
     def quiet(self) -> None:
         """Wait until nothing waits and nothing new happens."""
@@ -136,6 +167,14 @@ class Rig:
         """Wait until all is quiet, then judge."""
         self.quiet()
         return judge(self.evidence(traffic))
+
+
+def _lives(host: str, port: int) -> bool:
+    try:
+        with urlopen(f"http://{host}:{port}/live", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 async def _quiet(dsn: str) -> None:
@@ -176,22 +215,10 @@ def running_rig(names: Sequence[str] = plan.OURS) -> Iterator[Rig]:
             enter_partners(place, settings, pg.admin_dsn)
             rig.start(plan.VAULT)
             rig.start(plan.HUB)
+            rig.wait_ready()
             yield rig
 
 
 def rig_settings(settings: Settings) -> Settings:
     """Checkpoints every second, so that their steps are passed often."""
     return settings.model_copy(update={"checkpoint_seconds": 1.0})
-
-
-def second_hub(rig: Rig) -> Hub:
-    """A second copy of the hub on the same databases, on ports of its own."""
-    public, admin = free_ports(2)
-    settings = rig.hub.settings.model_copy(
-        update={
-            "public_url": f"http://127.0.0.1:{public}",
-            "public_port": public,
-            "admin_port": admin,
-        }
-    )
-    return replace(rig.hub, settings=settings)

@@ -54,6 +54,8 @@ class Traffic:
     hub: str
     key_file: Path
     data: Path
+    withdraw_at: str | None = None
+    """Another copy of the hub, where consents are taken back."""
     clients: int = 6
     pause: float = 0.5
     seed: int = 1
@@ -62,6 +64,7 @@ class Traffic:
     _struck: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
     _people: int = _FIRST_PERSON
+    _elsewhere: Agency | None = None
 
     def __enter__(self) -> Self:
         """Begin to send."""
@@ -93,6 +96,9 @@ class Traffic:
     async def _run(self) -> None:
         chance = random.Random(self.seed)
         agencies = [self._agency(Agency, "again"), self._agency(Once, "once")]
+        if self.withdraw_at:
+            self._elsewhere = self._agency(Agency, "elsewhere", self.withdraw_at)
+            await self._elsewhere.start()
         for agency in agencies:
             await agency.start()
         try:
@@ -105,10 +111,13 @@ class Traffic:
         finally:
             for agency in agencies:
                 await agency.stop()
+            if self._elsewhere:
+                await self._elsewhere.stop()
 
-    def _agency(self, kind: type[Agency], name: str) -> Agency:
-        tokens = TokenClient("ong-norte", f"{self.hub}/oauth/token", self.key_file, SOURCE_SCOPE)
-        return kind(self.data / f"{name}-{self.seed}", self.hub, tokens)
+    def _agency(self, kind: type[Agency], name: str, hub: str | None = None) -> Agency:
+        hub = hub or self.hub
+        tokens = TokenClient("ong-norte", f"{hub}/oauth/token", self.key_file, SOURCE_SCOPE)
+        return kind(self.data / f"{name}-{self.seed}", hub, tokens)
 
     async def _client(self, agency: Agency, chance: random.Random) -> None:
         acts: dict[str, Callable[[Agency, random.Random], Coroutine[Any, Any, None]]] = {
@@ -136,7 +145,7 @@ class Traffic:
         if answer["status"] != 200:
             return
         await self._until_struck(chance.uniform(0, LONGEST_BEFORE_WITHDRAWAL))
-        await agency.withdraw(_consent(answer["body"]))
+        await (self._elsewhere or agency).withdraw(_consent(answer["body"]))
 
     async def _until_struck(self, seconds: float) -> None:
         await asyncio.to_thread(self._struck.wait, seconds)

@@ -1,0 +1,47 @@
+"""Two copies of the hub at once: one is killed, one is frozen and wakes up as a zombie."""
+
+import signal
+import time
+
+import pytest
+
+from services.console.local import plan, processes
+from tests.support.crash_rig import COPY, Point, Rig
+
+SESSION_SECONDS = 10.0
+"""After this long without a sign of life the log gives a consumer's partitions to another."""
+FROZEN_AT = ("delivery.calling", "relay.taken", "accept.put", "bus.handled")
+
+
+@pytest.fixture(scope="module")
+def copy(rig: Rig) -> str:
+    """Address of a second copy of the hub."""
+    return rig.start_copy()
+
+
+@pytest.mark.timeout(120)
+def test_two_copies_share_the_work_and_either_may_die(rig: Rig, copy: str) -> None:
+    one, two = rig.traffic(1), rig.traffic(2, hub=copy)
+    with one, two:
+        time.sleep(3)
+        assert rig.strike(Point("delivery.authorised", plan.HUB), one)
+        time.sleep(3)
+        processes.kill(rig.place, COPY)
+        time.sleep(2)
+        assert rig.start_copy() == copy
+    assert rig.judged(one) == []
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("step", FROZEN_AT)
+def test_a_zombie_changes_nothing_when_it_wakes(rig: Rig, copy: str, step: str) -> None:
+    one = rig.traffic(10 + FROZEN_AT.index(step), withdraw_at=copy)
+    with one:
+        frozen = processes.find(rig.place, plan.HUB)
+        assert frozen is not None
+        assert rig.reach(Point(step, plan.HUB), how="freeze")
+        one.strike()
+        time.sleep(SESSION_SECONDS + 2)
+        frozen.send_signal(signal.SIGCONT)
+        time.sleep(1)
+    assert rig.judged(one) == []

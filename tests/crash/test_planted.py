@@ -1,0 +1,38 @@
+"""Three faults planted in the hub: each must turn the judge red, or its silence means nothing."""
+
+import pytest
+
+from services.console.local import plan
+from tests.support.crash_judge import judge
+from tests.support.crash_plants import PLANTS
+from tests.support.crash_rig import Point, Rig
+
+EXPECTED = {
+    "no-key": {"no-key"},
+    "early-outcome": {"early-outcome", "lost"},
+    "late-leaf": {"no-intent"},
+}
+STRIKES = {
+    "no-key": "delivery.called",
+    "early-outcome": "delivery.calling",
+    "late-leaf": "delivery.called",
+}
+
+
+@pytest.fixture(params=sorted(PLANTS))
+def planted(rig: Rig, request: pytest.FixtureRequest) -> str:
+    """The hub with one fault in it."""
+    name: str = request.param
+    rig.hub.stop(plan.HUB)
+    rig.start(plan.HUB, planted=name)
+    return name
+
+
+@pytest.mark.timeout(180)
+def test_a_planted_fault_turns_the_run_red(rig: Rig, planted: str) -> None:
+    traffic = rig.traffic(seed=1 + sorted(PLANTS).index(planted))
+    before = set(judge(rig.evidence(traffic)))
+    with traffic:
+        assert rig.strike(Point(STRIKES[planted], plan.HUB), traffic)
+    found = set(rig.judged(traffic)) - before
+    assert {violation.rule for violation in found} >= EXPECTED[planted]
