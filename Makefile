@@ -56,7 +56,7 @@ unit: $(INSTALLED_DEV) ## Unit and contract tests: no broker, no database
 	$(BIN)/python -m pytest -q tests/unit tests/contract tests/test_repository.py
 
 bench: $(INSTALLED) ## Measure this machine: rate, latency, CPU by part (JSON)
-	$(BIN)/cauce bench
+	$(BIN)/python -m bench
 
 lock: $(INSTALLED_DEV) ## Resolve the dependencies again and write both requirement files (needs uv)
 	$(UV_COMPILE) --python $(BIN)/python --extra build pyproject.toml -o requirements.txt
