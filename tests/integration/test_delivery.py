@@ -1,8 +1,10 @@
 """Delivery to a real FHIR server in another process: order, doubt, withdrawal, erasure."""
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path as Folder
 from typing import Any
 from uuid import uuid4
@@ -473,3 +475,55 @@ async def test_an_older_doubt_does_not_hide_that_the_last_attempt_was_released(
     await path.deliver()
     assert "disclosed" in await path.intents(ref)
     assert len(effects(shelter, await task_id(path, ref))) == 1
+
+
+async def test_nothing_takes_effect_at_the_partner_after_a_withdrawal_is_effective(
+    path: Path, shelter: Shelter
+) -> None:
+    await behave(shelter, slow_ms=150)
+    refs = [await path.request() for _ in range(40)]
+    await path.pump()
+    chance = random.Random(7)
+
+    async def take_back(ref: Any) -> Any:
+        await asyncio.sleep(chance.uniform(0, 1.2))
+        return await path.withdraw(ref)
+
+    async def work() -> None:
+        for _ in range(60):
+            await path.worker.turn()
+            await asyncio.sleep(0.03)
+
+    _, *withdrawn = await asyncio.gather(work(), *(take_back(ref) for ref in refs))
+    await path.deliver()
+    reached = 0
+    for ref, answer in zip(refs, withdrawn, strict=True):
+        for effect in effects(shelter, await task_id(path, ref)):
+            reached += 1
+            assert datetime.fromisoformat(effect["at"]) < answer.effective_at
+    assert 0 < reached < len(refs), "the withdrawals were to fall among the calls"
+    held = {str(i["value"]) for t in held_by(shelter, "Task").values() for i in t["identifier"]}
+    aliases = await path.admin.fetch(
+        "select alias from delivery.alias where referral_ref = any($1::uuid[])", refs
+    )
+    assert not held & {str(r["alias"]) for r in aliases}, "each was asked to delete, and did"
+
+
+async def test_two_workers_take_each_delivery_once_and_keep_the_cap(
+    path: Path, shelter: Shelter
+) -> None:
+    await behave(shelter, slow_ms=60)
+    refs = [await path.request() for _ in range(30)]
+    await path.pump()
+    other, most = Worker(path.parts), 0
+    claimed = (
+        "select count(*) from delivery.task where state = 'claimed' and to_org = 'refugio-sur'"
+    )
+    for _ in range(80):
+        await asyncio.gather(path.worker.turn(), other.turn())
+        most = max(most, await path.admin.fetchval(claimed))
+        await asyncio.sleep(0.03)
+    await path.deliver()
+    assert {(await path.state(ref)).status for ref in refs} == {"delivered"}
+    assert [len(effects(shelter, await task_id(path, ref))) for ref in refs] == [1] * 30
+    assert 0 < most <= 8, "the partner's cap holds over both"
