@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import rfc8785
 
-_MAY_DIFFER = re.compile(rb"[:\[,]-?[0-9]+(?:[.eE]|[0-9]{15})|[\xf0-\xf7]|null")
+_MAY_DIFFER = re.compile(rb"(?:\":|[\[,])-?[0-9]+(?:[.eE]|[0-9]{15})|[\xf0-\xf7]|null")
 _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 
 

@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from uuid import uuid4
+from datetime import timedelta
+from uuid import UUID, uuid4
 
 import pytest
 import pytest_asyncio
 
-from connectors.sandbox.samples import bundle, full_bundle, person
+from connectors.sandbox.people import person
+from connectors.sandbox.samples import bundle, full_bundle
 from services.console.local.place import Place
+from services.gateway.intake.keys import Keys, content_digest, submission_mac
 from services.kit.settings import Settings
 from tests.support import servers
 from tests.support.gateway_world import World, edge
@@ -37,6 +40,7 @@ async def test_a_referral_is_accepted_with_everything_that_belongs_to_it(world: 
         " where a.alias = $1::uuid and a.org = 'ong-norte'",
         ids["Task"],
     )
+    assert found is not None
     assert (found["from_org"], found["to_org"]) == ("ong-norte", "refugio-sur")
     events = await world.admin.fetch(
         "select type, seq, facts is not null as facts from bus.event where key = $1 order by seq",
@@ -133,3 +137,68 @@ async def test_the_vault_is_told_what_to_keep(world: World) -> None:
             return
         await asyncio.sleep(0.1)
     raise AssertionError("submissions were not kept")
+
+
+async def _hold(world: World, settings: Settings, key: str, age: timedelta) -> UUID:
+    """A reservation as an attempt leaves it that died at this age."""
+    keys = Keys(settings.secret("index.key"), settings.secret("digest.key"))
+    attempt = uuid4()
+    await world.admin.execute(
+        "insert into gateway.submission (org, key_mac, digest, attempt, status, started_at)"
+        " values ('ong-norte', $1, $2, $3, 'running', now() - $4::interval)",
+        submission_mac(keys, "ong-norte", key, {}),
+        content_digest(keys, "ong-norte", bundle(person=person(19), seed=19)),
+        attempt,
+        age,
+    )
+    return attempt
+
+
+async def test_while_the_first_attempt_runs_a_repeat_waits(
+    world: World, edge_settings: Settings
+) -> None:
+    sent, key = bundle(person=person(20)), str(uuid4())
+    keys = Keys(edge_settings.secret("index.key"), edge_settings.secret("digest.key"))
+    await world.admin.execute(
+        "insert into gateway.submission (org, key_mac, digest, attempt, status)"
+        " values ('ong-norte', $1, $2, $3, 'running')",
+        submission_mac(keys, "ong-norte", key, {}),
+        content_digest(keys, "ong-norte", sent),
+        uuid4(),
+    )
+    status, body, headers = await world.call(
+        "POST", "/fhir", "ong-norte", sent, Idempotency_Key=key
+    )
+    assert (status, headers["retry-after"]) == (409, "1")
+    assert body["issue"][0]["details"]["coding"][0]["code"] == "in-progress"
+
+
+async def test_a_dead_attempt_is_taken_over_and_the_vault_forgets_it(
+    world: World, edge_settings: Settings
+) -> None:
+    key = str(uuid4())
+    dead = await _hold(world, edge_settings, key, timedelta(seconds=11))
+    sent = bundle(person=person(19))
+    status, body, _ = await world.call("POST", "/fhir", "ong-norte", sent, Idempotency_Key=key)
+    assert status == 200, body
+    for _ in range(50):
+        known = await world.admin.fetchval(
+            "select count(*) from gateway.abandoned where attempt = $1", dead
+        )
+        if known == 0:
+            break
+        await asyncio.sleep(0.1)
+    assert known == 0
+
+
+async def test_several_open_cases_of_one_person_need_a_requisition(world: World) -> None:
+    for number in ("C-1", "C-2"):
+        await world.refer(person=person(21), requisition=number)
+    status, body, _ = await world.call("POST", "/fhir", "ong-norte", bundle(person=person(21)))
+    assert status == 409
+    assert body["issue"][0]["details"]["coding"][1]["code"] == "several-cases"
+    other = bundle(person=person(22), requisition="C-1")
+    await world.refer(person=person(22))
+    status, body, _ = await world.call("POST", "/fhir", "ong-norte", other)
+    assert status == 409
+    assert body["issue"][0]["details"]["coding"][1]["code"] == "case-of-another"

@@ -7,7 +7,8 @@ from urllib.parse import quote
 import pytest
 import pytest_asyncio
 
-from connectors.sandbox.samples import Sample, person
+from connectors.sandbox.people import person
+from connectors.sandbox.samples import Sample
 from services.kit.settings import Settings
 from tests.support import servers
 from tests.support.gateway_world import World, whole

@@ -24,6 +24,7 @@ from services.kit.errors import Refused
 from services.kit.exchange import put_events
 from services.kit.leaf import append_leaves
 from services.kit.ports import (
+    MAX_BATCH,
     Consent,
     ConsentRecord,
     Decision,
@@ -281,7 +282,10 @@ class Accepter:
             if live:
                 await store.add(conn, [one.row for one in live])
                 await put_consents(conn, [one.given for one in live])
-                await put_events(conn, [e for one in live for e in one.events])
+                events = [event for one in live for event in one.events]
+                # The consents' own events have named every case: the counters are ours already.
+                for start in range(0, len(events), MAX_BATCH):
+                    await put_events(conn, events[start : start + MAX_BATCH])
                 await append_leaves(conn, [one.leaf for one in live])
         lost: Outcome = AgainError()
         return {

@@ -88,7 +88,8 @@ def vault_record(submission: Submission, bundle_identifier: Identifier | None) -
         "requests": [_plain(one) for one in submission.referral.request_identifiers],
         "consent": submission.consent.model_dump(mode="json", exclude_defaults=True),
     }
-    return canonical({"split": split(submission.person, submission.case), "originals": originals})
+    given = {name: value for name, value in originals.items() if value}
+    return canonical({"split": split(submission.person, submission.case), "originals": given})
 
 
 def _plain(identifier: Identifier | None) -> dict[str, Any] | None:

@@ -140,11 +140,11 @@ def test_a_permitted_referral_has_a_plan() -> None:
     ("code", "rule", "change"),
     [
         (
-            "not-permitted",
-            "source-agreement",
+            "forbidden",
+            "partner",
             source(agreement=agreement(valid_to=date(2026, 5, 31))),
         ),
-        ("not-permitted", "source-agreement", source(status="suspended")),
+        ("forbidden", "partner", source(status="suspended")),
         ("not-permitted", "source-role", source(roles=frozenset({"recipient"}))),
         ("not-permitted", "source-service-type", named(service_type="food")),
         ("use-packet", "service-type-not-referred", named(service_type="police_protection")),

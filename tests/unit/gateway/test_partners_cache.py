@@ -11,7 +11,7 @@ import pytest
 from services.kit.db import Unavailable
 from services.kit.partners import Partners
 
-RECORD = {
+RECORD: dict[str, Any] = {
     "name": "Casa",
     "alias": "org-x",
     "org_type": "shelter",
