@@ -8,164 +8,21 @@ closed). Registering, activating and suspending a partner belong to the gateway.
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Final
-from uuid import UUID
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import asyncpg
 import orjson
 
 from services.kit.db import Unavailable
+from services.kit.partner import Agreement, Connector, Entry, Partner, read_partner
+
+__all__ = ["Agreement", "Connector", "Entry", "Partner", "Partners", "read_partner"]
 
 REFRESH_SECONDS: Final = 1.0
 STALE_SECONDS: Final = 10.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Agreement:
-    """What was signed: period (both days included), purposes, categories, service types."""
-
-    ref: str
-    valid_from: date
-    valid_to: date
-    purposes: frozenset[str]
-    categories: frozenset[str]
-    service_types_out: frozenset[str]
-    """What the partner may refer to others."""
-    service_types_in: frozenset[str]
-    """What the partner takes from others."""
-    erasure_days: int
-    transfer_mechanism: str | None = None
-    """What allows a transfer to another country; None: none was recorded."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Connector:
-    """How to reach the partner's system; `answers` is `patch` (it writes to us) or `poll`."""
-
-    name: str
-    base_url: str
-    token_url: str
-    client_id: str
-    answers: str
-    mapping_version: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
-    """A service of a partner in the directory (HealthcareService); ages in whole years."""
-
-    entry_ref: UUID
-    id: str
-    """Its id on FHIR, chosen by the partner (`HealthcareService/<id>`), unique in the cell."""
-    org: str
-    name: str
-    service_types: frozenset[str]
-    country: str
-    admin1: tuple[str, ...]
-    age_min: int | None
-    age_max: int | None
-    population_types: frozenset[str]
-    """Empty: everybody."""
-    languages: tuple[str, ...]
-    capacity_status: str
-    directory_status: str
-    address_confidentiality: str
-    response_time_hours: int | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Partner:
-    """A partner organisation (`wire.md` §8)."""
-
-    org: str
-    version: int
-    name: str
-    alias: str
-    """Neutral name under which it appears where its own would reveal the phenomenon."""
-    org_type: str
-    country: str
-    language: str
-    roles: frozenset[str]
-    agreement: Agreement
-    connector: Connector | None
-    jwks: Mapping[str, Any] = field(repr=False)
-    transport: str
-    requests_per_minute: int | None
-    concurrency: int | None
-    labels: frozenset[str]
-    status: str
-    services: tuple[Entry, ...]
-
-    def in_force(self, day: date) -> bool:
-        """Whether the partner is active and its agreement covers this day."""
-        agreed = self.agreement.valid_from <= day <= self.agreement.valid_to
-        return self.status == "active" and agreed
-
-    def entry(self, entry_id: str) -> Entry | None:
-        """Its directory entry of that id."""
-        return next((e for e in self.services if e.id == entry_id), None)
-
-
-def read_partner(org: str, version: int, record: Mapping[str, Any]) -> Partner:
-    """A partner from its stored record, which the gateway checked when it was registered."""
-    connector = record.get("connector")
-    return Partner(
-        org=org,
-        version=version,
-        name=record["name"],
-        alias=record["alias"],
-        org_type=record["org_type"],
-        country=record["country"],
-        language=record["language"],
-        roles=frozenset(record["roles"]),
-        agreement=_agreement(record["agreement"]),
-        connector=Connector(**connector) if connector else None,
-        jwks=MappingProxyType(record["jwks"]),
-        transport=record["transport"],
-        requests_per_minute=record["requests_per_minute"],
-        concurrency=record["concurrency"],
-        labels=frozenset(record["labels"]),
-        status=record["status"],
-        services=tuple(_entry(org, one) for one in record["services"]),
-    )
-
-
-def _agreement(record: Mapping[str, Any]) -> Agreement:
-    return Agreement(
-        ref=record["ref"],
-        valid_from=date.fromisoformat(record["valid_from"]),
-        valid_to=date.fromisoformat(record["valid_to"]),
-        purposes=frozenset(record["purposes"]),
-        categories=frozenset(record["categories"]),
-        service_types_out=frozenset(record["service_types_out"]),
-        service_types_in=frozenset(record["service_types_in"]),
-        erasure_days=record["erasure_days"],
-        transfer_mechanism=record["transfer_mechanism"],
-    )
-
-
-def _entry(org: str, record: Mapping[str, Any]) -> Entry:
-    return Entry(
-        entry_ref=UUID(record["entry_ref"]),
-        id=record["id"],
-        org=org,
-        name=record["name"],
-        service_types=frozenset(record["service_types"]),
-        country=record["country"],
-        admin1=tuple(record["admin1"]),
-        age_min=record["age_min"],
-        age_max=record["age_max"],
-        population_types=frozenset(record["population_types"]),
-        languages=tuple(record["languages"]),
-        capacity_status=record["capacity_status"],
-        directory_status=record["directory_status"],
-        address_confidentiality=record["address_confidentiality"],
-        response_time_hours=record["response_time_hours"],
-    )
 
 
 class Partners:

@@ -15,7 +15,7 @@ from connectors.sdk.faults import Fault
 from connectors.sdk.types import Submission
 from services.kit.errors import Refused, catalogue
 from services.kit.needs import Need, NoNeed, need_for
-from services.kit.partners import Entry, Partner
+from services.kit.partner import Entry, Partner
 
 NEVER_BY_REFERRAL: Final = frozenset(
     {"prosecution", "police", "judiciary", "migration_authority", "central_authority"}
