@@ -10,6 +10,7 @@ from typing import Final
 
 from connectors.fhir_r4.outbound import bundle
 from connectors.sdk.errors import Refuse
+from services.delivery import store
 from services.delivery.authority import CHANGED, Authorised, Denied
 from services.delivery.domain import CLOSED, Ask, Outcome, categories_now, need_of
 from services.delivery.render import outgoing
@@ -81,6 +82,14 @@ class Reads:
             await parts.recorder.record([refused])
             return ReadResult(rule=SUPPRESSED)
         await parts.recorder.record([Outcome(result="disclosed", rule="read", grant_ref=ref)])
-        if now >= granted.grant.deadline:
+        if parts.clock() >= granted.grant.deadline:
             return ReadResult(rule=SUPPRESSED)
+        if granted.partner.transport != "push":
+            await self._delivered(item)
         return ReadResult(rule="released", resource=bundle.resource(out, item.resource))
+
+    async def _delivered(self, item: ReadRequest) -> None:
+        """A recipient that fetches has its delivery with its read; the referral hears of it."""
+        ended = await store.pulled(self._parts.pool, item.referral_ref, item.org)
+        contents = [(task, "done", "read") for task in ended if task.kind == "content"]
+        await self._parts.confirmer.confirm(contents)

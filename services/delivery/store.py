@@ -85,6 +85,12 @@ where t.task_id in (
     order by task_id limit 64 for update skip locked)
 returning {COLUMNS}
 """
+_PULLED: Final = f"""
+update delivery.task set state = 'done', rule = 'read', ended_at = clock_timestamp(),
+    confirmed = kind <> 'content'
+where referral_ref = $1 and to_org = $2 and state = 'queued' and kind <> 'erasure'
+returning {COLUMNS}
+"""
 _UNCONFIRMED: Final = f"""
 select {COLUMNS}, state, rule from delivery.task
 where state in ('done', 'failed') and not confirmed and ended_at < $1
@@ -173,6 +179,11 @@ async def end(
 async def take_over_expired(pool: asyncpg.Pool) -> list[Task]:
     """Claimed tasks whose holder is gone, now ours."""
     return [task_of(r) for r in await pool.fetch(_EXPIRED, uuid4(), LEASE)]
+
+
+async def pulled(pool: asyncpg.Pool, referral_ref: UUID, org: str) -> list[Task]:
+    """End what waited for a recipient that fetches its content: it has just read it."""
+    return [task_of(r) for r in await pool.fetch(_PULLED, referral_ref, org)]
 
 
 async def unconfirmed(pool: asyncpg.Pool, before: datetime) -> list[tuple[Task, str, str]]:
