@@ -107,7 +107,7 @@ def _intake(rt: Runtime, pool: asyncpg.Pool, partners: Partners, keeper: sweep.K
         except ValueError:
             return None
         async with pool.acquire() as conn:
-            found = await fhir_store.find(conn, org, "service_request", alias)
+            found = (await fhir_store.find(conn, [(org, "service_request", alias)]))[0]
         return None if found is None else found.referral_ref
 
     return Intake(

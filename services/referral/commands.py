@@ -70,13 +70,17 @@ class Commands:
         self._table = machine()
         self._consented = {r.command for r in self._table.values() if "consent" in r.needs}
         self._batch: Batcher[Item, Applied] = Batcher(self._apply, window_ms)
+        self._reads: Batcher[UUID, ReferralState | None] = Batcher(self._read, 0)
 
     async def apply(self, items: Sequence[Item]) -> list[Applied]:
         """Apply each list of commands wholly or not at all; the answers are committed."""
         return list(await asyncio.gather(*(self._batch(item) for item in items)))
 
     async def read(self, items: Sequence[UUID]) -> list[ReferralState | None]:
-        """States by reference."""
+        """States by reference; who asks while others are read is read with the next."""
+        return list(await asyncio.gather(*(self._reads(item) for item in items)))
+
+    async def _read(self, items: Sequence[UUID]) -> list[ReferralState | None]:
         found = await store.read(self._pool, items)
         states = dict(zip(found, await opened(list(found.values()), self._keys), strict=True))
         return [_view(states[ref]) if ref in states else None for ref in items]

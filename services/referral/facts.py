@@ -20,6 +20,7 @@ from services.referral.domain import State
 from services.referral.events import Told
 
 KEEP_SECONDS: Final = 5.0
+TIDY_SECONDS: Final = 0.5
 STORED: Final = "referral.requested"
 """Event type under which the stored facts are sealed; the event id is the referral's own."""
 FIELDS: Final = (
@@ -46,18 +47,25 @@ class Keys:
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
         self._kept: dict[KeyQuery, tuple[float, DataKey | None]] = {}
+        self._tidied = 0.0
 
     async def get(self, wanted: Iterable[KeyQuery]) -> Mapping[KeyQuery, DataKey | None]:
         """The keys; None for one that is dead or never was. Unavailable when the vault is."""
         asked = set(wanted)
         now = time.monotonic()
-        self._kept = {q: kept for q, kept in self._kept.items() if kept[0] > now}
-        missing = [q for q in asked if q not in self._kept]
+        self._tidy(now)
+        missing = [q for q in asked if q not in self._kept or self._kept[q][0] <= now]
         for start in range(0, len(missing), MAX_BATCH):
             part = missing[start : start + MAX_BATCH]
             for query, key in zip(part, await self._vault.keys(part), strict=True):
                 self._kept[query] = (now + KEEP_SECONDS, key)
         return {q: self._kept[q][1] for q in asked}
+
+    def _tidy(self, now: float) -> None:
+        """Let go of keys past their time; not at each question, there may be thousands."""
+        if now - self._tidied >= TIDY_SECONDS:
+            self._kept = {q: kept for q, kept in self._kept.items() if kept[0] > now}
+            self._tidied = now
 
 
 def live_key(state: State) -> KeyQuery:

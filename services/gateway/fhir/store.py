@@ -22,16 +22,27 @@ class Target:
     accepted_at: datetime
 
 
-async def find(conn: Any, org: str, kind: str, alias: UUID) -> Target | None:
-    """What this id is to this organisation; None when it is nothing to it."""
-    row = await conn.fetchrow(
-        "select a.kind, a.target, r.* from gateway.alias a join gateway.referral r"
-        " using (referral_ref) where a.alias = $1 and a.org = $2 and a.kind = $3",
-        alias,
-        org,
-        kind,
+Name = tuple[str, str, UUID]
+"""(organisation, kind, id)."""
+
+
+async def find(conn: Any, names: Sequence[Name]) -> list[Target | None]:
+    """What each of these ids is to its organisation; None when it is nothing to it."""
+    rows = await conn.fetch(
+        "select n.o, a.kind, a.target, r.*"
+        " from unnest($1::text[], $2::text[], $3::uuid[]) with ordinality n(g, k, i, o)"
+        " join gateway.alias a on a.alias = n.i and a.org = n.g and a.kind = n.k"
+        " join gateway.referral r using (referral_ref)",
+        *(list(column) for column in zip(*names, strict=True)),
     )
-    return None if row is None else Target(**row)
+    found = {row["o"]: _target(row) for row in rows}
+    return [found.get(place) for place in range(1, len(names) + 1)]
+
+
+def _target(row: Any) -> Target:
+    fields = dict(row)
+    del fields["o"]
+    return Target(**fields)
 
 
 async def learn_patient(conn: Any, org: str, alias: UUID, referral_ref: UUID) -> None:

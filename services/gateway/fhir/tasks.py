@@ -19,6 +19,7 @@ from connectors.sdk.strict import parse_strict
 from services.gateway.fhir import render, store, writing
 from services.gateway.fhir.http import PATCH_TYPES, Call, fhir
 from services.gateway.fhir.search import make_cursor, read_search
+from services.kit.batcher import Batcher
 from services.kit.crypto import hmac_sha256, uuid4_from
 from services.kit.errors import Language, Refused, language
 from services.kit.partners import Partners
@@ -61,6 +62,11 @@ class Views:
         self._partners = partners
         self._referral = referral
         self._frame = frame
+        self._targets: Batcher[store.Name, store.Target | None] = Batcher(self._find, 0)
+
+    async def _find(self, names: Sequence[store.Name]) -> list[store.Target | None]:
+        async with self.pool.acquire() as conn:
+            return await store.find(conn, names)
 
     async def target(self, call: Call, kind: str) -> store.Target:
         """What the id in the path is to the caller; 404 when it is nothing to it."""
@@ -68,8 +74,7 @@ class Views:
             alias = UUID(call.request.path_params["id"])
         except ValueError:
             raise Refused.of("not-found", "resource") from None
-        async with self.pool.acquire() as conn:
-            found = await store.find(conn, call.org, kind, alias)
+        found = await self._targets((call.org, kind, alias))
         if found is None:
             raise Refused.of("not-found", "resource")
         return found
@@ -188,21 +193,19 @@ class Tasks:
 
     async def patch(self, call: Call) -> Response:
         """`PATCH /fhir/Task/{id}`: JSON Patch of the answering elements."""
-        view, version = await self._writable(call)
+        target, view, version = await self._writable(call)
         raw = await call.body(PATCH_TYPES)
-        return await self._answer(
-            call, view, version, writing.patched_task(raw, render.task(view, lang_of(call)))
-        )
+        written = writing.patched_task(raw, render.task(view, lang_of(call)))
+        return await self._answer(call, target, view, version, written)
 
     async def put(self, call: Call) -> Response:
         """`PUT /fhir/Task/{id}`: the whole Task, changed in the answering elements alone."""
-        view, version = await self._writable(call)
+        target, view, version = await self._writable(call)
         document = parse_strict(await call.body())
-        return await self._answer(
-            call, view, version, writing.put_task(document, render.task(view, lang_of(call)))
-        )
+        written = writing.put_task(document, render.task(view, lang_of(call)))
+        return await self._answer(call, target, view, version, written)
 
-    async def _writable(self, call: Call) -> tuple[render.View, int]:
+    async def _writable(self, call: Call) -> tuple[store.Target, render.View, int]:
         call.caller.require("Task", "u")
         call.known_parameters("_format")
         target = await self._views.target(call, "task")
@@ -210,10 +213,15 @@ class Tasks:
         view = await self._views.view(call, target)
         if view.state.version == 0:
             raise Refused.of("transient", "unavailable", retry_after=1)
-        return view, version
+        return target, view, version
 
     async def _answer(
-        self, call: Call, view: render.View, version: int, written: dict[str, Any]
+        self,
+        call: Call,
+        target: store.Target,
+        view: render.View,
+        version: int,
+        written: dict[str, Any],
     ) -> Response:
         answer = read_answer(written, view.frame.base)
         by = "sender" if view.is_source else "recipient"
@@ -229,7 +237,6 @@ class Tasks:
         applied = (await self._referral.apply([commands]))[0]
         if applied.rule is not None:
             raise Refused.of(*REFUSALS.get(applied.rule, REFUSALS["illegal-transition"]))
-        target = await self._views.target(call, "task")
         return self._shown(call, await self._views.view(call, target))
 
     def _is_repeat(self, call: Call, by: str, answer: Answer, state: ReferralState) -> bool:
