@@ -22,13 +22,14 @@ class Confirmer:
         self._referral = referral
         self._cell = cell
 
-    async def confirm(self, ended: Sequence[tuple[Task, str, str]]) -> None:
+    async def confirm(self, ended: Sequence[tuple[Task, str, str]]) -> list[None]:
         """Report ended content tasks as (task, state, rule) and note that they are reported."""
         if not ended:
-            return
+            return []
         await self._referral.apply([[self._command(*one)] for one in ended])
         await store.confirm(self._pool, [task.task_id for task, _, _ in ended])
         step("delivery.confirmed")
+        return [None for _ in ended]
 
     def _command(self, task: Task, state: str, rule: str) -> Command:
         name = "confirm_delivery" if state == "done" else "report_delivery_failure"

@@ -85,6 +85,7 @@ class Worker:
         self._authorise = _batched(parts.authority.authorise, window, retry_singly=False)
         self._release = _batched(parts.vault.release, window, retry_singly=False)
         self._record = _batched(parts.recorder.record, window)
+        self._confirm = _batched(parts.confirmer.confirm, window)
 
     def wake(self) -> None:
         """Look at the queue now."""
@@ -97,6 +98,7 @@ class Worker:
                 self._wake.clear()
                 if not await self.turn():
                     await self._idle()
+                await asyncio.sleep(self._parts.window_ms / 1000)  # so that claims come in lots
         finally:
             for running in self._running:
                 running.cancel()
@@ -246,7 +248,7 @@ class Worker:
     async def _done(self, outcome: Outcome) -> None:
         task = outcome.task
         if await self._record(outcome) and task is not None and task.kind == "content":
-            await self._parts.confirmer.confirm([(task, "done", outcome.rule)])
+            await self._confirm((task, "done", outcome.rule))
 
     async def _failed(self, outcome: Outcome) -> None:
         await self._record(outcome)
