@@ -149,26 +149,6 @@ class ConsentGiven:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConsentRefused:
-    """Consent was refused or deferred."""
-
-    event_type: ClassVar[str] = "consent.refused"
-
-    case_seq: int = 0
-    event_id: UUID
-    occurred_at: datetime
-    case_ref: UUID
-    source_org: str
-    correlation_id: UUID
-    causation_id: UUID | None = None
-    codelist_version: int
-    confidentiality: str
-    purpose: str | None = None
-    consent_ref: UUID
-    consent_status: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class ConsentWithdrawn:
     """Consent was taken back, wholly or in part."""
 
@@ -481,7 +461,6 @@ Event = (
     | ConsentEffectReported
     | ConsentExpired
     | ConsentGiven
-    | ConsentRefused
     | ConsentWithdrawn
     | DeadLetter
     | DisclosureMade

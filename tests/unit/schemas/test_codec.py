@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from schemas import (
     CODELIST_VERSION,
     Affected,
+    ConsentEffectReported,
     ConsentGiven,
-    ConsentRefused,
     ConsentWithdrawn,
     DeadKey,
     DecodeError,
@@ -59,7 +59,9 @@ SENT = ReferralSent(
     response_due=NOW,
     facts=b"sealed",
 )
-REFUSED = ConsentRefused(**HEAD, consent_ref=ID, consent_status="refused")
+REPORTED = ConsentEffectReported(
+    **HEAD, erasure_ref=ID, to_org="refugio-sur", withdrawal_effect="deleted", reported_at=NOW
+)
 WITHDRAWN = ConsentWithdrawn(
     **HEAD,
     consent_ref=ID,
@@ -123,8 +125,8 @@ def test_an_inner_record_is_checked_like_the_outer_one(bad: Any) -> None:
 
 
 def test_an_enum_holds_only_its_codes() -> None:
-    with pytest.raises(EncodeError, match="consent_status: not-allowed-here"):
-        encode(replace(REFUSED, consent_status="perhaps"))
+    with pytest.raises(EncodeError, match="withdrawal_effect: not-allowed-here"):
+        encode(replace(REPORTED, withdrawal_effect="perhaps"))
 
 
 @pytest.mark.parametrize(
@@ -132,7 +134,7 @@ def test_an_enum_holds_only_its_codes() -> None:
     [
         (replace(SENT, purpose=None), "purpose: required-with-facts"),
         (replace(SENT, stats_facts=b"x"), "stats_facts: nothing-to-seal"),
-        (replace(REFUSED, purpose="emergency"), "purpose: null-without-facts"),
+        (replace(REPORTED, purpose="emergency"), "purpose: null-without-facts"),
     ],
 )
 def test_purpose_and_sealed_facts_go_together(event: Any, message: str) -> None:
@@ -183,19 +185,19 @@ def test_facts_and_sealed_bytes_show_in_no_repr() -> None:
 
 
 def test_times_are_kept_to_the_millisecond() -> None:
-    e = encode(replace(REFUSED, occurred_at=NOW.replace(microsecond=123_456)))
+    e = encode(replace(REPORTED, occurred_at=NOW.replace(microsecond=123_456)))
     assert decode(frame(e.schema_id, 1, e.body)).occurred_at == NOW.replace(microsecond=123_000)
 
 
 @pytest.mark.parametrize("seq", [0, -1, 1 << 63])
 def test_a_frame_needs_a_position(seq: int) -> None:
-    e = encode(REFUSED)
+    e = encode(REPORTED)
     with pytest.raises(EncodeError, match="seq"):
         frame(e.schema_id, seq, e.body)
 
 
 def test_a_frame_of_an_exempt_event_carries_no_facts() -> None:
-    e = encode(REFUSED)
+    e = encode(REPORTED)
     with pytest.raises(EncodeError, match="nothing-to-seal"):
         frame(e.schema_id, 1, e.body, b"x")
 

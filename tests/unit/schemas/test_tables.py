@@ -98,10 +98,9 @@ def test_gates_are_those_of_the_design() -> None:
 
 
 def test_consumers_are_those_of_the_design() -> None:
-    listens = {s: [t.type for t in consumers_of(s)] for s in ("vault", "gateway", "consent")}
+    listens = {s: [t.type for t in consumers_of(s)] for s in ("vault", "consent")}
     assert listens == {
         "vault": ["consent.expired", "consent.withdrawn"],
-        "gateway": ["referral.completed", "referral.revoked", "referral.status_changed"],
         "consent": ["consent.effect_reported", "disclosure.made"],
     }
 
