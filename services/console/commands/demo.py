@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
     _withdraw(settings, consent)
     say("One person withdrew: the referral is revoked, the shelter is asked to delete.")
     _until(lambda: _erased(client, referral_ref), "answer the request to erase")
+    client.post("/admin/custody/checkpoint")
     shown = client.get(f"/admin/referrals/{referral_ref}")
     if args.json:
         print(json.dumps(shown, indent=2))

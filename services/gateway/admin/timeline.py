@@ -11,6 +11,8 @@ from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
 
+from schemas import DeadKey
+
 EVENT_OF_LEAF: Final[Mapping[str, str]] = MappingProxyType(
     {
         "accepted": "referral.requested",
@@ -125,6 +127,8 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, Sequence):
         return [_plain(one) for one in value]
+    if isinstance(value, DeadKey):
+        return f"{value.purpose} v{value.key_version}"
     return str(value)
 
 
