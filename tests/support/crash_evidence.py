@@ -59,14 +59,15 @@ async def _from_servers(pg: Databases, kafka: Kafka) -> tuple[list[Published], l
 
 async def dump(kafka: Kafka) -> list[Published]:
     """Every record of the log of cases."""
-    consumer = AIOKafkaConsumer(**kafka.client(), enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(
+        **kafka.client(), enable_auto_commit=False, auto_offset_reset="earliest"
+    )
     await consumer.start()
     try:
         count = next(topic.partitions for topic in topics() if topic.name == TOPIC)
         places = [TopicPartition(TOPIC, number) for number in range(count)]
         consumer.assign(places)
         ends = await consumer.end_offsets(places)
-        await consumer.seek_to_beginning(*places)
         found: list[Published] = []
         while any([await consumer.position(place) < ends[place] for place in places]):
             for place, records in (await consumer.getmany(timeout_ms=500)).items():

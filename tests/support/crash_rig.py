@@ -6,7 +6,9 @@ a start again.
 """
 
 import asyncio
+import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -164,9 +166,20 @@ class Rig:
         return gather(self.place, self.pg, self.kafka, traffic.ledger())
 
     def judged(self, traffic: Traffic) -> list[Violation]:
-        """Wait until all is quiet, then judge."""
+        """Wait until all is quiet, then judge; what was seen goes to standard output."""
         self.quiet()
-        return judge(self.evidence(traffic))
+        evidence = self.evidence(traffic)
+        found = judge(evidence)
+        told = Counter(f"{r['what']} {r['status']}" for r in evidence.ledger if "status" in r)
+        for name, counted in (
+            ("client", told),
+            ("partner", Counter(r["kind"] for r in evidence.partner)),
+            ("custody", Counter(leaf.kind for leaf in evidence.leaves)),
+            ("topic", Counter(type(one.event).__name__ for one in evidence.topic)),
+            ("violations", Counter(violation.rule for violation in found)),
+        ):
+            sys.stdout.write(f"{name}: {dict(counted)}\n")
+        return found
 
 
 def _lives(host: str, port: int) -> bool:
