@@ -44,6 +44,8 @@ ADVICE: Final[Mapping[str, str]] = {
     "bootstrap-refused": "the bootstrap secret is wrong: read it from the installation's secrets",
     "referral-unknown": "there is no such referral: see `cauce referral list`",
     "consent-unknown": "there is no such consent, case or referral",
+    "notice-unknown": "there is no such notice: see `cauce consent notices --all`",
+    "notice-closed": "the notice was closed before",
     "topic-unknown": "there is no such topic: see `cauce topic list`",
     "dead-unknown": "nothing of that id was set aside: see `cauce dead list`",
     "not-parked": "the case is not parked any more",

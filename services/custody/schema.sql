@@ -8,7 +8,8 @@ create table custody.leaf (
     kind text not null check (kind in (
         'accepted', 'refused', 'disclosure_intent', 'disclosed', 'not_sent', 'unknown',
         'suppressed', 'withdrawn', 'expired', 'erasure_requested', 'erasure_reported',
-        'key_destroyed', 'epoch_destroyed', 'identity_opened', 'partner_changed',
+        'key_destroyed', 'epoch_destroyed', 'identity_opened', 'notice_due', 'notice_closed',
+        'partner_changed',
         'staff_changed', 'replayed', 'given_up')),
     body bytea not null,
     salt bytea not null check (length(salt) = 16),

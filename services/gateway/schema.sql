@@ -139,3 +139,18 @@ create table gateway.opening (
     check (leaf_ref is null or approved_by is not null)
 );
 create index opening_at on gateway.opening (requested_at);
+
+-- What a person must yet be told: data left on vital interest, or their identity was opened.
+create table gateway.notice (
+    notice_ref uuid primary key,
+    cause text not null check (cause in ('emergency', 'identity_opened')),
+    case_ref uuid not null,
+    about_ref uuid not null unique,
+    due_since timestamptz not null,
+    closed_by text,
+    outcome text check (outcome in ('told', 'unreachable', 'unsafe')),
+    closed_at timestamptz,
+    check ((closed_by is null) = (closed_at is null)),
+    check ((outcome is null) = (closed_at is null))
+);
+create index notice_due on gateway.notice (due_since) where closed_at is null;

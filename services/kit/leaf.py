@@ -31,6 +31,8 @@ LeafKind = Literal[
     "key_destroyed",
     "epoch_destroyed",
     "identity_opened",
+    "notice_due",
+    "notice_closed",
     "partner_changed",
     "staff_changed",
     "replayed",
@@ -63,6 +65,7 @@ FIELDS: Final = frozenset(
         "org",
         "staff_id",
         "opening_ref",
+        "notice_ref",
     }
 )
 SALT_BYTES: Final = 16

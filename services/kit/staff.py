@@ -39,6 +39,7 @@ Duty = Literal[
     "custody.sign",
     "opening.request",
     "opening.approve",
+    "notice.close",
 ]
 
 DUTIES: Final[Mapping[Duty, frozenset[str]]] = MappingProxyType(
@@ -56,6 +57,7 @@ DUTIES: Final[Mapping[Duty, frozenset[str]]] = MappingProxyType(
         "custody.sign": frozenset({"operator", "data_protection_officer"}),
         "opening.request": frozenset({"coordinator", "protection_officer"}),
         "opening.approve": frozenset({"protection_officer", "data_protection_officer"}),
+        "notice.close": frozenset({"protection_officer"}),
     }
 )
 """What may be done and the roles that may do it; one of them is enough."""

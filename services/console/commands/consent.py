@@ -1,4 +1,4 @@
-"""`cauce consent`: what a consent allows, and what past recipients did after its end."""
+"""`cauce consent`: what is allowed, what recipients did after its end, whom to tell."""
 
 import argparse
 from typing import Any
@@ -8,6 +8,7 @@ from services.console.show import print_fields, print_rows
 from services.console.subcommands import Verbs, perform
 
 RULES = ("decision", "to_org", "to_kind", "purpose", "data_categories", "valid_to")
+NOTICES = ("notice_ref", "cause", "case_ref", "about_ref", "due_since", "status", "closed_by")
 ERASURES = ("erasure_ref", "case_ref", "to_org", "state", "effect", "requested_at", "due_at")
 
 
@@ -18,6 +19,11 @@ def register(subparsers: Any) -> None:
     show.add_argument("ref")
     erasures = verbs.add("erasures", "requests to erase that wait for an answer", _erasures, _rows)
     erasures.add_argument("--all", action="store_true", help="answered ones too")
+    notices = verbs.add("notices", "what people must yet be told", _notices, _notice_rows)
+    notices.add_argument("--all", action="store_true", help="closed ones too")
+    close = verbs.add("close-notice", "say how a notice ended", _close, print_fields)
+    close.add_argument("notice_ref")
+    close.add_argument("--outcome", required=True, choices=("told", "unreachable", "unsafe"))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,3 +47,15 @@ def _erasures(client: Client, args: argparse.Namespace) -> dict[str, Any]:
 
 def _rows(answer: dict[str, Any]) -> None:
     print_rows(answer["erasures"], ERASURES)
+
+
+def _notices(client: Client, args: argparse.Namespace) -> dict[str, Any]:
+    return client.get(f"/admin/notices{'?all=true' if args.all else ''}")
+
+
+def _notice_rows(answer: dict[str, Any]) -> None:
+    print_rows(answer["notices"], NOTICES)
+
+
+def _close(client: Client, args: argparse.Namespace) -> dict[str, Any]:
+    return client.post(f"/admin/notices/{args.notice_ref}/closing", {"outcome": args.outcome})

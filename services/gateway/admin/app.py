@@ -6,6 +6,7 @@ from starlette.routing import Route
 from services.gateway.admin.cases import Cases, case_routes
 from services.gateway.admin.http import Desk
 from services.gateway.admin.log import LogDesk, log_routes
+from services.gateway.admin.notices import Notices, notice_routes
 from services.gateway.admin.partners import Desks, partner_routes
 from services.gateway.staff.api import Register, staff_routes
 from services.gateway.staff.openings import Openings, opening_routes
@@ -25,4 +26,5 @@ def admin_routes(rt: Runtime, pool: asyncpg.Pool, partners: Partners) -> list[Ro
         *case_routes(desk, Cases(rt, pool)),
         *log_routes(desk, LogDesk(rt, pool)),
         *opening_routes(desk, Openings(rt, pool)),
+        *notice_routes(desk, Notices(rt, pool)),
     ]

@@ -286,7 +286,9 @@ class Accepter:
                 # The consents' own events have named every case: the counters are ours already.
                 for start in range(0, len(events), MAX_BATCH):
                     await put_events(conn, events[start : start + MAX_BATCH])
-                await append_leaves(conn, [one.leaf for one in live])
+                leaves = [made for one in live for made in one.leaves]
+                for start in range(0, len(leaves), MAX_BATCH):
+                    await append_leaves(conn, leaves[start : start + MAX_BATCH])
         lost: Outcome = AgainError()
         return {
             one.submission_ref: one.row.answer if one.row.attempt in done else lost for one in built

@@ -7,7 +7,7 @@ submitted.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID, uuid4
 
 import orjson
@@ -16,6 +16,7 @@ from connectors.sdk.types import Identifier, Submission
 from schemas.codec import Encoded, encode, encode_facts
 from schemas.codes import CODELIST_VERSION
 from schemas.models import CaseOpened, Facts, ReferralRequested
+from services.gateway import notices
 from services.gateway.intake.domain import Plan
 from services.gateway.intake.keys import Keys
 from services.gateway.intake.records import (
@@ -30,6 +31,8 @@ from services.kit.doors import Given
 from services.kit.leaf import Leaf, leaf
 from services.kit.ports import ConsentRecord, DataKey, Decision, PutResult
 from services.kit.seal import seal_facts
+
+VITAL_INTEREST: Final = "vital_interest"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +91,7 @@ class Built:
     row: AcceptedRow
     given: Given
     events: tuple[Encoded, ...]
-    leaf: Leaf
+    leaves: tuple[Leaf, ...]
 
 
 def build(
@@ -117,9 +120,10 @@ def build(
     events = [_requested(item, record, decision, result, referral_ref, head, key)]
     if located.new:
         events.insert(0, _opened(parts, item, decision, head, key, stats_key))
+    row = _row(parts, item, located, record, result, referral_ref)
     return Built(
         submission_ref=item.submission_ref,
-        row=_row(parts, item, located, record, result, referral_ref),
+        row=row,
         given=Given(
             record=record,
             expected=decision.consent_version,
@@ -128,23 +132,23 @@ def build(
             now=item.now,
         ),
         events=tuple(events),
-        leaf=_leaf(item, located, record, decision, referral_ref),
+        leaves=_leaves(item, located, record, decision, row),
     )
 
 
-def _leaf(
+def _leaves(
     item: Incoming,
     located: Located,
     record: ConsentRecord,
     decision: Decision,
-    referral_ref: UUID,
-) -> Leaf:
-    return leaf(
+    row: AcceptedRow,
+) -> tuple[Leaf, ...]:
+    accepted = leaf(
         "accepted",
         item.now,
         actor=item.source,
         case_ref=located.case_ref,
-        referral_ref=referral_ref,
+        referral_ref=row.referral_ref,
         to_org=item.plan.recipient.org,
         categories=list(decision.categories),
         purpose=item.plan.need.purpose,
@@ -154,6 +158,18 @@ def _leaf(
         rule=decision.rule,
         policy_version=decision.policy_version,
     )
+    if row.notice is None:
+        return (accepted,)
+    return accepted, notices.due_leaf(row.notice, item.source)
+
+
+def _notice(
+    item: Incoming, located: Located, record: ConsentRecord, referral_ref: UUID
+) -> notices.Notice | None:
+    """What is sent on vital interest is told to the person later."""
+    if record.legal_basis != VITAL_INTEREST:
+        return None
+    return notices.due("emergency", located.case_ref, referral_ref, item.now)
 
 
 def _sealed(key: DataKey, event_type: str, event_id: UUID, case_ref: UUID, facts: Facts) -> bytes:
@@ -255,6 +271,7 @@ def _row(
         to_org=to_org,
         accepted_at=item.now,
         aliases=tuple(aliases),
+        notice=_notice(item, located, record, referral_ref),
     )
 
 

@@ -12,6 +12,9 @@ from uuid import UUID
 
 import asyncpg
 
+from services.gateway import notices
+from services.gateway.notices import Notice
+
 TAKE_OVER_AFTER: Final = timedelta(seconds=10)
 """A reservation this old belongs to an attempt that died; the next one may have it."""
 
@@ -67,6 +70,7 @@ class AcceptedRow:
     to_org: str
     accepted_at: datetime
     aliases: tuple[tuple[UUID, str, str, UUID], ...]
+    notice: Notice | None
 
 
 async def seen(conn: Any, keys: Sequence[tuple[str, bytes]]) -> list[Seen | None]:
@@ -190,7 +194,7 @@ async def finalise(conn: Any, rows: Sequence[AcceptedRow]) -> set[UUID]:
 
 
 async def add(conn: Any, rows: Sequence[AcceptedRow]) -> None:
-    """Cases, referrals and aliases of what was finalised."""
+    """Cases, referrals, aliases and notices due of what was finalised."""
     new = sorted((r for r in rows if r.new_case), key=lambda r: r.case.case_ref)
     await conn.execute(
         "insert into gateway.case_file (case_ref, org, subject_ref, requisition_mac, opened_at)"
@@ -220,6 +224,7 @@ async def add(conn: Any, rows: Sequence[AcceptedRow]) -> None:
         " on conflict do nothing",
         *(list(column) for column in zip(*aliases, strict=True)),
     )
+    await notices.store(conn, [r.notice for r in rows if r.notice is not None])
 
 
 async def refuse(conn: Any, ref: UUID, org: str, digest: bytes, reasons: Sequence[str]) -> None:

@@ -1,8 +1,8 @@
 """Opening an identity outside a grant: asked for, approved elsewhere, read once by who asked.
 
-It guards that the two people belong to two organisations, that the leaf is committed before the
-vault shows anything, and that the identity is in the answer to the asker alone: not in a table, a
-log or a URL.
+It guards that the two people belong to two organisations, that the leaf and the notice due to the
+person are committed before the vault shows anything, and that the identity is in the answer to the
+asker alone: not in a table, a log or a URL.
 """
 
 from datetime import datetime
@@ -14,6 +14,7 @@ import orjson
 from starlette.requests import Request
 from starlette.routing import Route
 
+from services.gateway import notices
 from services.gateway.admin.faults import FieldFault
 from services.gateway.admin.http import AdminRefused, Desk, json_body, text_of, uuid_of
 from services.gateway.staff.domain import OPENING_LIFE, OPENING_REASONS, approval_fault
@@ -132,7 +133,9 @@ class Openings:
             row["opening_ref"],
             made.ref,
         )
-        await append_leaves(conn, [made])
+        told = notices.due("identity_opened", row["case_ref"], row["opening_ref"], now)
+        await notices.store(conn, [told])
+        await append_leaves(conn, [made, notices.due_leaf(told, row["requested_by"])])
         return made.ref
 
     async def _locked(self, conn: Any, ref: UUID) -> asyncpg.Record:
