@@ -119,7 +119,7 @@ class FhirClient:
             **(extra or {}),
         }
         if call.not_after is not None:
-            stamp = call.not_after.astimezone(UTC).isoformat(timespec="milliseconds")
+            stamp = call.not_after.astimezone(UTC).isoformat(timespec="microseconds")
             headers["Cauce-Not-After"] = stamp
         answer = await self._http.send(
             "POST",

@@ -5,6 +5,7 @@ are written, that the grant names exactly what was decided, and that its deadlin
 time taken under the hold. No lock outlives the transaction; the call comes after.
 """
 
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ CHANGED: Final = "consent-changed"
 """Consent moved between the decision and the hold: ask again at once."""
 NOT_ACTIVE: Final = "recipient-not-active"
 NOT_OURS: Final = "claim-lost"
+SHORTENED_US: Final = 200_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,7 +138,7 @@ class Authority:
         if decision.consent_version != held.version:
             return Denied(rule=CHANGED)
         ends = (held.valid_to, decision.deadline)
-        deadline = deadline_of(held.at, self._seconds, *ends)
+        deadline = deadline_of(held.at, self._seconds - _shortened(), *ends)
         if deadline <= held.at or decision.consent_ref is None:
             return Denied(rule="consent-over", policy_version=decision.policy_version)
         grant = Grant(
@@ -175,6 +177,15 @@ class Authority:
                 for i in made
             ],
         )
+
+
+def _shortened() -> float:
+    """Seconds by which a grant ends earlier, at random.
+
+    Grants of one batch start at one instant; a recipient learns its grant's end, and two that
+    learnt the same end would know that they were told of the same person.
+    """
+    return secrets.randbelow(SHORTENED_US) / 1_000_000
 
 
 def signed(grant: Grant, seed: bytes) -> SignedGrant:

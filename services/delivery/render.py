@@ -76,7 +76,7 @@ def outgoing(
         categories=granted.grant.categories,
         consent_until=granted.consent_until.astimezone(frame.zone).date(),
         response_due=due.astimezone(frame.zone).date() if due is not None else None,
-        now=now,
+        today=now.astimezone(frame.zone).date(),
         reveals=reveals,
         handles_labels=granted.partner.labels >= HANDLING,
         service_type=state.service_type,

@@ -191,7 +191,8 @@ class Worker:
     ) -> None:
         need = need_of(state, partner.org_type)
         if need is None:
-            await self._record(_suppressed(task, Denied(rule="service-type-not-referred")))
+            rule = "facts-gone" if state.service_type is None else "service-type-not-referred"
+            await self._record(_suppressed(task, Denied(rule=rule)))
             return
         granted = await self._authorise(_ask(task, state, categories_now(state, need)))
         if isinstance(granted, Denied):

@@ -12,8 +12,8 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
@@ -41,16 +41,39 @@ from tests.support.withdrawal_world import (
 )
 
 SLOW_MS = (50, 200, 500, 900, 1200, 1500)
+AIMED = 0.85
+"""Share of withdrawals that wait until their call is under way."""
+PATIENCE = 20.0
+PARTS = (0.0, 0.05, 0.2, 0.5, 0.8, 1.05)
+"""At which part of the recipient's slowness a withdrawal comes."""
+VOLLEY = 10
+"""How many calls under way a blow waits for."""
+RECOVERY_SECONDS = 12.0
+"""For so long after a blow Kafka waits for the group members that died (its session timeout)."""
+FROZEN_SECONDS = (1.0, 1.6, 2.6)
+BLOWS = (
+    ("frozen", plan.HUB),
+    ("killed", plan.HUB),
+    ("frozen", plan.VAULT),
+    ("killed", plan.REFUGIO),
+    ("frozen", plan.HUB),
+    ("frozen", kafka_node.NAME),
+    ("killed", plan.VAULT),
+    ("killed", plan.HUB),
+)
 FAULTS = ("commit_then_500", "cut_after", "cut_before", "unavailable")
 CALM = "calm"
 QUIET_SECONDS = 60.0
-_QUIET = """
+_WAITING = """
 select (select count(*) from bus.pending)
     + (select count(*) from delivery.task where state in ('queued', 'claimed'))
+    + (select count(*) from delivery.task
+        where state in ('done', 'failed') and not confirmed and kind = 'content')
     + (select count(*) from delivery.intent where state = 'open')
     + (select count(*) from delivery.erasure where state <> 'acknowledged')
-    + (select count(*) from referral.referral where status <> all($1::text[]))
 """
+_OPEN = "select count(*) from referral.referral where status <> all($1::text[])"
+_EVENTS = "select count(*) from bus.event"
 _ENDED = ["revoked", "cancelled", "rejected", "expired", "completed", "entered_in_error"]
 
 
@@ -62,7 +85,7 @@ class Fire:
     shelter: Shelter
     count: int
     seed: int = 1
-    abreast: int = 48
+    abreast: int = 40
     disturb: bool = True
     mode: str = CALM
     modes: dict[UUID, str] = field(default_factory=dict)
@@ -70,10 +93,15 @@ class Fire:
     _open: dict[UUID, asyncio.Event] = field(default_factory=dict)
     _done: bool = False
     _slow: float = 0.0
+    _begun: int = 0
+    _aiming: int = 0
+    _armed: bool = False
+    _blown: float = -1e9
+    _struck: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> Judged:
         """Fire, wait until all is settled, judge."""
-        self._chance = random.Random(self.seed)  # noqa: S311 -- a seed repeats a run
+        self._chance = random.Random(self.seed)
         copy = await asyncpg.create_pool(self.world.pg.dsn("consent"), min_size=1, max_size=8)
         self._copy = ConsentService(copy, Metrics(), cell=self.world.hub.settings.cell)
         beside = [asyncio.create_task(work()) for work in (self._watch, self._vary)]
@@ -103,19 +131,29 @@ class Fire:
     async def _case(self, number: int) -> None:
         sample = Sample(person=person(self.seed * 1_000_000 + number), seed=None)
         sample.key = str(uuid4())
-        referred = await self._refer(sample.bundle())
+        self._begun += 1
+        referred = await self.world.refer(sample.bundle())
         seen = self._open.setdefault(referred.case_ref, asyncio.Event())
-        if self._chance.random() < 0.8:
+        if self._chance.random() < AIMED:
             with suppress(TimeoutError):
-                await asyncio.wait_for(seen.wait(), 4)
-            await asyncio.sleep(self._slow * self._chance.choice((0, 0.1, 0.5, 0.9, 1.1)))
+                await asyncio.wait_for(seen.wait(), PATIENCE)
+            await self._aim()
         else:
             await asyncio.sleep(self._chance.uniform(0, 0.2))
-        self.modes[referred.case_ref] = self.mode
+        recent = time.monotonic() - self._blown < RECOVERY_SECONDS
+        self.modes[referred.case_ref] = "recovering" if recent and self.mode == CALM else self.mode
         await self._withdraw(referred)
 
-    async def _refer(self, bundle: dict[str, Any]) -> Referred:
-        return await self.world.refer(bundle)
+    async def _aim(self) -> None:
+        """Wait for a moment within the call, or for the next blow to fall."""
+        part = 1.0 if self._armed else self._chance.choice(PARTS)
+        self._aiming += 1
+        try:
+            await asyncio.wait_for(self._struck.wait(), self._slow * part)
+        except TimeoutError:
+            return
+        finally:
+            self._aiming -= 1
 
     async def _withdraw(self, referred: Referred) -> None:
         """At the gateway; while something is wrong, also by another copy of the service."""
@@ -152,11 +190,12 @@ class Fire:
     async def _vary(self) -> None:
         """The recipient is now quick, now slow, and now and then loses a call."""
         while not self._done:
-            switches: dict[str, Any] = {"slow_ms": self._chance.choice(SLOW_MS)}
-            self._slow = switches["slow_ms"] / 1000
+            slow = SLOW_MS[-1] if self._armed else self._chance.choice(SLOW_MS)
+            switches: dict[str, Any] = {"slow_ms": slow}
             if self._chance.random() < 0.1:
                 switches |= {"fault": self._chance.choice(FAULTS), "fault_calls": 2}
             await self._control(**switches)
+            self._slow = slow / 1000
             await asyncio.sleep(0.15)
 
     async def _control(self, **switches: Any) -> None:
@@ -166,43 +205,45 @@ class Fire:
                 assert answer.status == 200
 
     async def _disturb(self) -> None:
+        """Blow after blow, spread over the run, each when calls are under way."""
         if not self.disturb:
             return
-        await asyncio.sleep(3)
+        for number, (what, name) in enumerate(BLOWS):
+            await self._until(lambda n=number: self._begun * len(BLOWS) >= self.count * (n + 0.5))
+            await self._arm()
+            self.mode = f"{name} {what}"
+            self._struck.set()
+            blow = asyncio.create_task(self._freeze(name) if what == "frozen" else self._kill(name))
+            await asyncio.sleep(0.3)
+            self._struck.clear()
+            await blow
+            self.mode, self._blown = CALM, time.monotonic()
+
+    async def _arm(self) -> None:
+        self._armed = True
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._until(lambda: self._aiming >= VOLLEY), 4)
+        self._armed = False
+
+    async def _until(self, true: Callable[[], bool]) -> None:
+        while not true():  # noqa: ASYNC110 -- looks at plain counters
+            await asyncio.sleep(0.02)
+
+    async def _freeze(self, name: str) -> None:
         hub = self.world.hub
-        for what in (self._frozen, self._killed):
-            for name in (plan.HUB, plan.VAULT):
-                await what(hub, name)
-        await self._frozen(hub, kafka_node.NAME)
-        await self._partner_down()
-        await self._frozen(hub, plan.HUB, 2.5)
-        await self._killed(hub, plan.HUB)
-
-    async def _frozen(self, hub: Hub, name: str, seconds: float = 1.2) -> None:
-        self.mode = f"{name} frozen"
         _signal(hub, name, signal.SIGSTOP)
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(self._chance.choice(FROZEN_SECONDS))
         _signal(hub, name, signal.SIGCONT)
-        await self._calm()
 
-    async def _killed(self, hub: Hub, name: str) -> None:
-        self.mode = f"{name} killed"
-        hub.kill(name)
+    async def _kill(self, name: str) -> None:
+        if name == self.shelter.org:
+            self.shelter.kill()
+            await asyncio.sleep(0.7)
+            await asyncio.to_thread(self.shelter.start)
+            return
+        self.world.hub.kill(name)
         await asyncio.sleep(0.7)
-        await asyncio.to_thread(hub.start, name)
-        await self._calm()
-
-    async def _partner_down(self) -> None:
-        self.mode = "recipient killed"
-        self.shelter.kill()
-        await asyncio.sleep(0.7)
-        await asyncio.to_thread(self.shelter.start)
-        await self._calm()
-
-    async def _calm(self) -> None:
-        await asyncio.sleep(0.3)
-        self.mode = CALM
-        await asyncio.sleep(1.5)
+        await asyncio.to_thread(self.world.hub.start, name)
 
 
 def _signal(hub: Hub, name: str, number: int) -> None:
@@ -213,11 +254,24 @@ def _signal(hub: Hub, name: str, number: int) -> None:
 
 
 async def quiet(admin: asyncpg.Pool) -> None:
-    """Wait until nothing is under way and every request to erase was answered."""
+    """Wait until nothing is under way, every referral has ended and every erasure was answered."""
     until = time.monotonic() + QUIET_SECONDS
-    while await admin.fetchval(_QUIET, _ENDED):
-        assert time.monotonic() < until, "not settled"
+    while await admin.fetchval(_OPEN, _ENDED):
+        assert time.monotonic() < until, "referrals are still open"
         await asyncio.sleep(0.3)
+    await quiet_deliveries(admin)
+
+
+async def quiet_deliveries(admin: asyncpg.Pool) -> None:
+    """Wait until nothing is under way, no erasure is unanswered and nothing new happens."""
+    until = time.monotonic() + QUIET_SECONDS
+    before, still = -1, 0
+    while still < 3:
+        assert time.monotonic() < until, "not settled"
+        waiting, events = await admin.fetchval(_WAITING), await admin.fetchval(_EVENTS)
+        still = still + 1 if not waiting and events == before else 0
+        before = events
+        await asyncio.sleep(0.4)
 
 
 ORGS = (
@@ -236,9 +290,7 @@ async def under_fire(
         yield Fire(world=world, shelter=shelter, count=count, **how)
 
 
-async def fire(
-    hub: Hub, pg: servers.Databases, shelter: Shelter, count: int, **how: Any
-) -> Judged:
+async def fire(hub: Hub, pg: servers.Databases, shelter: Shelter, count: int, **how: Any) -> Judged:
     """One whole run."""
     async with under_fire(hub, pg, shelter, count, **how) as made:
         return await made.run()

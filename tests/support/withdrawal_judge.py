@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
+import asyncpg
 import orjson
 
 from tests.support.withdrawal_world import World
@@ -43,6 +44,8 @@ class Facts:
     leaves: Mapping[UUID, Sequence[Mapping[str, Any]]]
     tasks: Sequence[tuple[UUID, str, str]]
     """(case, kind, state) of every task of the queue."""
+    outcomes: Mapping[str, int]
+    """Leaf kind and rule → how many leaves, of content and its intents."""
     live_keys: int
     """Keys of withdrawn cases that still open something."""
     cases: Sequence[UUID]
@@ -62,14 +65,16 @@ class Judged:
     before: int = 0
     never: int = 0
     modes: Counter[str] = field(default_factory=Counter)
+    outcomes: Mapping[str, int] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
 
     def report(self) -> str:
         """Counts, histograms and violations, as text."""
+        met = f"effect before {self.before}, after {len(self.late)}, never {self.never}"
         lines = [
-            f"withdrawals {self.withdrawals}: effect before {self.before}, after {len(self.late)},"
-            f" never {self.never}",
+            f"withdrawals {self.withdrawals}: {met}",
             *(f"  {mode}: {count}" for mode, count in sorted(self.modes.items())),
+            *(f"  {kind}: {count}" for kind, count in sorted(self.outcomes.items())),
             "recipient's effect - withdrawal (s), effects after it:",
             *histogram(self.late),
             "request to erase arrives - withdrawal (s), nothing disturbed:",
@@ -100,7 +105,9 @@ def histogram(values: Sequence[float]) -> list[str]:
 
 def judged(facts: Facts, modes: Mapping[UUID, str]) -> Judged:
     """The judgement."""
-    found = Judged(withdrawals=len(facts.ended), modes=Counter(modes.values()))
+    found = Judged(
+        withdrawals=len(facts.ended), modes=Counter(modes.values()), outcomes=facts.outcomes
+    )
     _never_withdrawn(found, facts)
     _effects(found, facts)
     _authorised_late(found, facts)
@@ -229,14 +236,19 @@ async def gather(world: World, journal: Sequence[Mapping[str, Any]]) -> Facts:
         journal=journal,
         leaves=leaves,
         tasks=[(t["case_ref"], t["kind"], t["state"]) for t in tasks],
+        outcomes=_outcomes(leaves),
         live_keys=await _live_keys(world, list(ended)),
         cases=[row["case_ref"] for row in cases],
     )
 
 
-async def _live_keys(world: World, cases: list[UUID]) -> int:
-    import asyncpg
+def _outcomes(leaves: Mapping[UUID, Sequence[Mapping[str, Any]]]) -> Mapping[str, int]:
+    kinds = ("disclosed", "not_sent", "unknown", "suppressed")
+    found = (leaf for of_case in leaves.values() for leaf in of_case if leaf["kind"] in kinds)
+    return Counter(f"{leaf['kind']} {leaf.get('rule', '')}" for leaf in found)
 
+
+async def _live_keys(world: World, cases: list[UUID]) -> int:
     conn = await asyncpg.connect(world.pg.vault_admin_dsn)
     try:
         live: int = await conn.fetchval(

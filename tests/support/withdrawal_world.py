@@ -25,6 +25,7 @@ from connectors.sandbox.__main__ import RECIPIENT_SCOPE, SOURCE_SCOPE
 from connectors.sandbox.agency import Agency
 from connectors.sandbox.smart import TokenClient
 from services.console.local import plan, processes
+from services.console.local.bootstrap import ready
 from services.console.local.place import REPOSITORY, Place, make_folder, write_secret
 from services.gateway.partners.domain import Known, read_file, record_of
 from services.kit.crypto import jwk_of, new_es384_pem
@@ -136,7 +137,8 @@ async def enter(hub: Hub, admin: asyncpg.Connection, orgs: Iterable[Organisation
         assert found.table is not None, found.faults
         await admin.execute(
             "insert into gateway.partner (org, version, record) values ($1, 1, $2)"
-            " on conflict (org) do update set record = excluded.record, version = partner.version + 1",
+            " on conflict (org) do update"
+            " set record = excluded.record, version = partner.version + 1",
             one.org,
             orjson.dumps(record_of(found.table, {}, uuid4)).decode(),
         )
@@ -171,9 +173,7 @@ class Shelter:
             dies_with_us=True,
         )
         processes.start(place, command)
-        processes.wait_until(
-            place, self.org, lambda: plan_ready("127.0.0.1", self.port), timeout=30
-        )
+        processes.wait_until(place, self.org, lambda: ready("127.0.0.1", self.port), timeout=30)
 
     def kill(self) -> None:
         """Kill -9."""
@@ -182,13 +182,6 @@ class Shelter:
     def records(self) -> list[dict[str, Any]]:
         """Its journal."""
         return list(journal.read(home_of(self.hub.place, self.org) / "data" / "refugio.jsonl"))
-
-
-def plan_ready(host: str, port: int) -> bool:
-    """Whether a process answers /ready."""
-    from services.console.local.bootstrap import ready
-
-    return ready(host, port)
 
 
 @dataclass(kw_only=True)
@@ -280,9 +273,7 @@ async def running_world(
     await agency.start()
     try:
         async with aiohttp.ClientSession() as session:
-            yield World(
-                hub=hub, pg=pg, admin=admin, session=session, agency=agency, tokens=tokens
-            )
+            yield World(hub=hub, pg=pg, admin=admin, session=session, agency=agency, tokens=tokens)
     finally:
         await agency.stop()
         await admin.close()

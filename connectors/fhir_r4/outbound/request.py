@@ -70,7 +70,7 @@ def task(out: Outgoing) -> Resource:
             "code": {"coding": [{"system": TASK_CODE, "code": "fulfill"}]},
             "focus": reference(out, "ServiceRequest", out.ids.service_request),
             "for": reference(out, "Patient", out.ids.patient),
-            "authoredOn": out.now.isoformat(timespec="seconds"),
+            "authoredOn": out.today.isoformat(),
             "requester": {"reference": f"Organization/{out.source}"},
             "owner": {"reference": f"Organization/{out.to_org}"},
             "restriction": due,

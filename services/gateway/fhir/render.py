@@ -25,6 +25,7 @@ from connectors.fhir_r4.outbound.content import (
 from connectors.fhir_r4.status import task_view
 from schemas.codes import Lang, label
 from services.kit.aliases import AliasKind, alias
+from services.kit.crypto import hmac_sha256
 from services.kit.needs import Need, need_for
 from services.kit.partners import Entry, Partner
 from services.kit.ports import ConsentRecord, ConsentRule, ReferralState
@@ -62,6 +63,22 @@ class View:
     def is_source(self) -> bool:
         """Whether the reader is the sender."""
         return self.org == self.state.from_org
+
+    @property
+    def changed_at(self) -> str:
+        """When it last changed, as this reader sees it.
+
+        Referrals of one case change in one moment (a withdrawal ends them all), which would join
+        two recipients: each sees it earlier by a part of a second of its own. Never later, so that
+        a search for what changed since then finds more and not less.
+        """
+        state = self.state
+        if self.is_source:
+            return instant(state.updated_at)
+        mark = f"{state.referral_ref} {state.version} {self.org}".encode()
+        own = int.from_bytes(hmac_sha256(self.frame.alias_key, b"changed", mark)[:4], "big")
+        at = state.updated_at - timedelta(microseconds=own % 1_000_000)
+        return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
     @property
     def source(self) -> str:
@@ -104,7 +121,7 @@ def task(view: View, lang: Lang) -> Resource:
         {
             "resourceType": "Task",
             "id": view.id("task"),
-            "meta": {"versionId": str(state.version), "lastUpdated": instant(state.updated_at)},
+            "meta": {"versionId": str(state.version), "lastUpdated": view.changed_at},
             "status": shown.task_status,
             "statusReason": coded(base, "referral_reason_code", reason, lang) if reason else None,
             "businessStatus": {"coding": [{"system": business, "code": shown.business_status}]}
@@ -116,7 +133,7 @@ def task(view: View, lang: Lang) -> Resource:
             "focus": {"reference": f"ServiceRequest/{view.id('service_request')}"},
             "for": {"reference": f"Patient/{view.id('patient')}"} if view.is_source else None,
             "authoredOn": day,
-            "lastModified": instant(state.updated_at),
+            "lastModified": view.changed_at,
             "requester": {"reference": f"Organization/{view.source}"},
             "owner": {"reference": f"Organization/{state.to_org}"},
             "restriction": _due(view),

@@ -1,6 +1,6 @@
 """A recipient gets what was released, under ids of its own, and nothing of the sender's."""
 
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 from uuid import uuid4
 
@@ -70,7 +70,7 @@ def outgoing(categories: Any = ("pseudonymous_core",), **changes: Any) -> Any:
         "categories": categories,
         "consent_until": date(2026, 9, 1),
         "response_due": date(2026, 3, 2),
-        "now": datetime(2026, 3, 1, 12, 0, 5, tzinfo=UTC),
+        "today": date(2026, 3, 1),
         "reveals": False,
         "handles_labels": True,
         "service_type": "shelter_specialized",

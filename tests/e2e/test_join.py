@@ -1,0 +1,197 @@
+"""Two recipients lay side by side all they received of the same people, and cannot join it."""
+
+import asyncio
+import random
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from connectors.sandbox.people import SamplePerson, person
+from connectors.sandbox.samples import Permit, Sample
+from services.console.local import plan
+from services.console.local.place import Place
+from services.console.local.ports import free_ports
+from services.kit.settings import Settings
+from tests.support import join
+from tests.support.hub import Hub, running_hub
+from tests.support.join_codes import CODES, CONSTANTS
+from tests.support.servers import Databases
+from tests.support.withdrawal import quiet_deliveries
+from tests.support.withdrawal_world import Organisation, Referred, Shelter, World, running_world
+
+PEOPLE = 100
+ABREAST = 12
+READERS = 15
+TAKEN_BACK = 10
+RECIPIENTS = ("refugio-sur", "refugio-este")
+CATEGORIES = ("pseudonymous_core", "health")
+POPULATIONS = ("in_transit", "pendular")
+REGIONS = ("CO-ANT",)
+NATIONS = ("VEN", "ECU")
+
+
+@dataclass(frozen=True)
+class Met:
+    """What the two recipients saw of everybody, and who was who."""
+
+    one: join.Recorder
+    other: join.Recorder
+    person_of: dict[str, int]
+    facts: list[tuple[str, ...]]
+
+
+@pytest.fixture(scope="module")
+def bare_hub(secrets: Place, settings: Settings) -> Iterator[Hub]:
+    with running_hub(secrets, settings, (plan.VAULT, plan.HUB)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def met(bare_hub: Hub, pg: Databases) -> Met:
+    shelters = [
+        Shelter(hub=bare_hub, org=org, port=port)
+        for org, port in zip(RECIPIENTS, free_ports(len(RECIPIENTS)), strict=True)
+    ]
+    for shelter in shelters:
+        shelter.start()
+    return asyncio.run(meet(bare_hub, pg, shelters))
+
+
+async def meet(hub: Hub, pg: Databases, shelters: list[Shelter]) -> Met:
+    recorders = [join.Recorder(org=shelter.org) for shelter in shelters]
+    async with AsyncExitStack() as stack:
+        orgs = [Organisation(org="ong-norte", org_type="ngo", role="source")]
+        for recorder, shelter in zip(recorders, shelters, strict=True):
+            url = await stack.enter_async_context(join.recording(recorder, shelter.url))
+            orgs.append(Organisation(org=shelter.org, url=url, token_url=shelter.url))
+        world = await stack.enter_async_context(running_world(hub, pg, orgs))
+        for shelter in shelters:
+            switches = {"answers": [["received", 0], ["accepted", 0]]}
+            async with world.session.post(f"{shelter.url}/_control", json=switches) as answer:
+                assert answer.status == 200
+        people = [someone(number) for number in range(PEOPLE)]
+        room = asyncio.Semaphore(ABREAST)
+        sent = await asyncio.gather(*(refer(world, room, n, p) for n, p in enumerate(people)))
+        await quiet_deliveries(world.admin)
+        for recorder in recorders:
+            for referred in sent[:READERS]:
+                await read(world, recorder, referred)
+        for referred in sent[:TAKEN_BACK]:
+            for one in referred:
+                await world.agency.withdraw(one.ids["Consent"])
+        await quiet_deliveries(world.admin)
+        person_of = {
+            str(await world.alias(recorder.org, "task", one.referral_ref)): number
+            for recorder in recorders
+            for number, referred in enumerate(sent)
+            for one in referred
+        }
+    facts = [facts_of(p, n) for n, p in enumerate(people)]
+    return Met(one=recorders[0], other=recorders[1], person_of=person_of, facts=facts)
+
+
+def someone(number: int) -> SamplePerson:
+    chance = random.Random(number)
+    return replace(
+        person(7_000_000 + number),
+        birth_date=f"{chance.choice((1959, 1995))}-05-17",
+        nationality=chance.choice(NATIONS),
+        admin1=chance.choice(REGIONS),
+    )
+
+
+def facts_of(who: SamplePerson, number: int) -> tuple[str, ...]:
+    """The coded facts that a recipient learns; the year stands for the age band."""
+    return (who.gender, who.birth_date, who.nationality, who.admin1, population(number))
+
+
+def population(number: int) -> str:
+    return random.Random(-number - 1).choice(POPULATIONS)
+
+
+async def refer(
+    world: World, room: asyncio.Semaphore, number: int, who: SamplePerson
+) -> list[Referred]:
+    """Three referrals of one case: to one, to the other, and to one of them again."""
+    async with room:
+        found = []
+        for to_org in (*RECIPIENTS, RECIPIENTS[number % 2]):
+            other = next(org for org in RECIPIENTS if org != to_org)
+            sample = Sample(
+                person=who,
+                to_org=to_org,
+                entry=f"{to_org}-casa",
+                categories=CATEGORIES,
+                more_permits=(Permit(other, "service_referral", CATEGORIES),),
+                requisition=f"caso-{number}",
+            )
+            found.append(await world.refer(with_population(sample.bundle(), number)))
+        return found
+
+
+def with_population(bundle: dict[str, Any], number: int) -> dict[str, Any]:
+    for entry in bundle["entry"]:
+        if entry["resource"]["resourceType"] == "ServiceRequest":
+            for part in entry["resource"]["extension"][0]["extension"]:
+                if part["url"] == "population_type":
+                    part["valueCode"] = population(number)
+    return bundle
+
+
+async def read(world: World, recorder: join.Recorder, referred: list[Referred]) -> None:
+    """The recipient reads at the hub everything of a person that it may."""
+    for one in referred:
+        task = await world.alias(recorder.org, "task", one.referral_ref)
+        if task is None:
+            continue
+        path = f"/fhir/Task/{task}"
+        body = await take(world, recorder, path)
+        request = await take(world, recorder, f"/fhir/{body['focus']['reference']}")
+        await take(world, recorder, f"/fhir/{request['subject']['reference']}")
+        await take(world, recorder, f"/fhir/{request['supportingInfo'][0]['reference']}")
+
+
+async def take(world: World, recorder: join.Recorder, path: str) -> dict[str, Any]:
+    status, body, headers = await world.call(recorder.org, "GET", path)
+    assert status == 200, (path, body)
+    recorder.messages.append(join.Message(headers=headers, path=path, body=body, size=0))
+    found: dict[str, Any] = body
+    return found
+
+
+def test_both_recipients_have_seen_everybody(met: Met) -> None:
+    for recorder in (met.one, met.other):
+        seen = {p.person for p in join.profiles(recorder, met.person_of, CODES)}
+        assert seen == set(range(PEOPLE))
+        assert sum(1 for m in recorder.messages if m.path.endswith("/fhir/Task")) >= TAKEN_BACK
+
+
+def test_no_value_header_or_id_is_with_both_apart_from_codes_and_days(met: Met) -> None:
+    assert join.shared(met.one, met.other, CODES) == set()
+
+
+def test_no_code_of_the_exemption_is_there_for_nothing(met: Met) -> None:
+    assert met.one.values() & met.other.values() >= CONSTANTS
+
+
+def test_linking_by_codes_does_no_better_than_their_frequencies_allow(met: Met) -> None:
+    """A guess among n people of equal facts is right once on average: one hit a class."""
+    one, other = (join.profiles(r, met.person_of, CODES) for r in (met.one, met.other))
+    expected, spread = join.allowed_hits(met.facts)
+    runs = [join.linked(one, other, random.Random(seed)) for seed in range(20)]
+    mean = sum(runs) / len(runs)
+    print(f"linked {mean:.1f} of {PEOPLE}, allowed {expected:.0f} ± {spread:.1f}")
+    assert mean <= expected + 3 * spread
+
+
+def test_the_attack_finds_everybody_when_one_value_is_common() -> None:
+    """The attack itself works: with a value in common it links all, without it one a class."""
+    values = [frozenset({f"x{n}"}) for n in range(PEOPLE)]
+    mine = [join.Profile(person=n, codes=(), sizes=(1,), values=values[n]) for n in range(PEOPLE)]
+    assert join.linked(mine, mine, random.Random(1)) == PEOPLE
+    blind = [replace(p, values=frozenset()) for p in mine]
+    hits = [join.linked(blind, blind, random.Random(seed)) for seed in range(40)]
+    assert sum(hits) / len(hits) < 3

@@ -1,0 +1,193 @@
+"""What two recipients receive, recorded in front of each, and attempts to join it.
+
+A recorder stands before a recipient's server and keeps every header, path and leaf value that
+reaches it; what the recipient reads at the hub is added. `shared` is the plain join; `linked` is
+an attack by codes, sizes and whatever values two messages have in common.
+"""
+
+import random
+import re
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import aiohttp
+import orjson
+from aiohttp import web
+
+UUIDS: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+DAY: Final = re.compile(r"^\d{4}(-\d{2}(-\d{2})?)?$|^\d{1,2}$")
+"""Calendar days, and versions of a referral, which are small numbers."""
+TRANSPORT: Final = frozenset({"content-length", "transfer-encoding", "connection", "date", "etag"})
+"""Headers of the connection itself. `Date` is the hub's clock, `ETag` a version number; sizes are
+clues of the attack below."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """One request that a recipient got, or one answer that it was given."""
+
+    headers: Mapping[str, str]
+    path: str
+    body: Any
+    size: int
+
+
+@dataclass(kw_only=True)
+class Recorder:
+    """Everything one recipient has seen."""
+
+    org: str
+    messages: list[Message] = field(default_factory=list)
+
+    def values(self) -> set[str]:
+        """Every leaf value, header value, path segment, and every id inside any of them."""
+        found: set[str] = set()
+        for one in self.messages:
+            texts = [*leaves(one.body), *one.path.split("/")]
+            texts += [v for k, v in one.headers.items() if k.lower() not in TRANSPORT]
+            for text in texts:
+                found.add(text)
+                found.update(UUIDS.findall(text))
+        return found
+
+    def contents(self) -> Iterator[Message]:
+        """Bundles that brought a referral or changed one."""
+        for one in self.messages:
+            if isinstance(one.body, dict) and one.body.get("type") == "transaction":
+                yield one
+
+
+def leaves(node: Any) -> Iterator[str]:
+    """The leaf values of a JSON document; keys are FHIR's."""
+    if isinstance(node, dict):
+        for value in node.values():
+            yield from leaves(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from leaves(value)
+    elif isinstance(node, str):
+        yield node
+    elif node is not None and not isinstance(node, bool):
+        yield str(node)
+
+
+@asynccontextmanager
+async def recording(recorder: Recorder, upstream: str) -> AsyncIterator[str]:
+    """A server in front of `upstream`; answers its address."""
+    async with aiohttp.ClientSession() as session:
+
+        async def forward(request: web.Request) -> web.Response:
+            raw = await request.read()
+            headers = {k: v for k, v in request.headers.items() if k.lower() != "host"}
+            _keep(recorder, request.headers, request.path_qs, raw)
+            url = upstream + request.path_qs
+            async with session.request(request.method, url, data=raw, headers=headers) as answer:
+                body, kind = await answer.read(), answer.content_type
+                return web.Response(body=body, status=answer.status, content_type=kind)
+
+        app = web.Application(client_max_size=1 << 22)
+        app.router.add_route("*", "/{tail:.*}", forward)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        try:
+            yield "http://{}:{}".format(*runner.addresses[0][:2])
+        finally:
+            await runner.cleanup()
+
+
+def _keep(recorder: Recorder, headers: Mapping[str, str], path: str, raw: bytes) -> None:
+    try:
+        body = orjson.loads(raw) if raw else None
+    except orjson.JSONDecodeError:
+        body = raw.decode(errors="replace")
+    recorder.messages.append(Message(headers=dict(headers), path=path, body=body, size=len(raw)))
+
+
+def shared(one: Recorder, other: Recorder, codes: frozenset[str]) -> set[str]:
+    """Values both have seen, apart from codes of closed lists and calendar days."""
+    both = one.values() & other.values()
+    return {value for value in both if value not in codes and not DAY.match(value)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """All that one recipient knows of one person, under its own pseudonym."""
+
+    person: int
+    """Who it is: for the count of hits alone, the attack does not see it."""
+    codes: tuple[str, ...]
+    sizes: tuple[int, ...]
+    values: frozenset[str]
+
+
+def profiles(
+    recorder: Recorder, person_of: Mapping[str, int], codes: frozenset[str]
+) -> list[Profile]:
+    """One profile a pseudonym; `person_of` tells from our Task id who it is."""
+    messages: dict[str, list[Message]] = defaultdict(list)
+    people: dict[str, int] = {}
+    for one in recorder.contents():
+        of = {e["resource"]["resourceType"]: e["resource"] for e in one.body["entry"]}
+        pseudonym = of["Patient"]["identifier"][0]["value"]
+        messages[pseudonym].append(one)
+        if "Task" in of:
+            people[pseudonym] = person_of[of["Task"]["identifier"][0]["value"]]
+    found = []
+    for pseudonym, mine in messages.items():
+        values = frozenset(v for one in mine for v in leaves(one.body))
+        known = {v for v in values if v in codes or DAY.match(v)}
+        found.append(
+            Profile(
+                person=people[pseudonym],
+                codes=tuple(sorted(known)),
+                sizes=tuple(sorted({one.size for one in mine})),
+                values=values - known,
+            )
+        )
+    return found
+
+
+def linked(one: Sequence[Profile], other: Sequence[Profile], chance: random.Random) -> int:
+    """How many people the attack links: same codes first, then common values, then like sizes."""
+    hits = 0
+    classes: dict[tuple[str, ...], list[Profile]] = defaultdict(list)
+    for profile in _without_constants(other):
+        classes[profile.codes].append(profile)
+    mine = list(_without_constants(one))
+    chance.shuffle(mine)
+    for profile in mine:
+        candidates = classes[profile.codes]
+        if not candidates:
+            continue
+        best = max(candidates, key=lambda c: (_alike(profile, c), chance.random()))
+        candidates.remove(best)
+        hits += best.person == profile.person
+    return hits
+
+
+def _alike(one: Profile, other: Profile) -> tuple[int, int]:
+    return len(one.values & other.values), -abs(sum(one.sizes) - sum(other.sizes))
+
+
+def _without_constants(found: Sequence[Profile]) -> Iterator[Profile]:
+    """Without what every person of a recipient has: it tells nobody apart."""
+    counts = Counter(code for profile in found for code in profile.codes)
+    for profile in found:
+        kept = tuple(c for c in profile.codes if counts[c] < len(found))
+        yield Profile(person=profile.person, codes=kept, sizes=profile.sizes, values=profile.values)
+
+
+def allowed_hits(facts: Iterable[tuple[str, ...]]) -> tuple[float, float]:
+    """Expected hits, and their deviation, of who knows the facts of each person and no more.
+
+    Among n people with equal facts a guess links one on average, whatever n is; the number of
+    right links of a random assignment has variance 1 for n > 1 and 0 for n = 1.
+    """
+    classes = Counter(facts)
+    spread = sum(1 for count in classes.values() if count > 1)
+    return float(len(classes)), float(spread) ** 0.5
