@@ -8,6 +8,7 @@ with their text. Libraries' own records pass the same gate: where and how bad, n
 import logging
 import re
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -149,3 +150,14 @@ def capture_libraries(log: Log) -> None:
     root.setLevel(logging.WARNING)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def capture_crashes(log: Log) -> None:
+    """Send what Python itself would print through `log`: it would print the errors' text.
+
+    The end of the process, of a thread, of an object; warnings. Called once by the runtime.
+    """
+    logging.captureWarnings(capture=True)
+    sys.excepthook = lambda _, error, __: log.error("crashed", error)
+    threading.excepthook = lambda args: log.error("thread-failed", args.exc_value)
+    sys.unraisablehook = lambda args: log.error("unraisable", args.exc_value)

@@ -22,7 +22,7 @@ from starlette.routing import Route
 
 from services.kit import db, rpc, serving
 from services.kit.bus import Broker, Replayed, Subscription
-from services.kit.logs import Log, capture_libraries
+from services.kit.logs import Log, capture_crashes, capture_libraries
 from services.kit.metrics import Metrics
 from services.kit.ports import Vault
 from services.kit.settings import Settings
@@ -206,6 +206,8 @@ class Host:
                 kind = "infrastructure" if db.is_infrastructure_fault(error) else "loop"
                 self.metrics.inc("cauce_faults_total", service=rt.name, kind=kind)
                 rt.log.warning("loop-ended", error)
+            if _cancelled():  # its cleaning up failed, which hid that it was told to end
+                return
             await asyncio.sleep(RESTART_SECONDS)
 
     async def ready(self) -> dict[str, str]:
@@ -244,6 +246,11 @@ class Host:
         self.log.info("stopped", part=self.name)
 
 
+def _cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 async def _check(ping: Loop) -> str:
     try:
         await asyncio.wait_for(ping(), 2)
@@ -254,6 +261,7 @@ async def _check(ping: Loop) -> str:
 
 async def _main(host: Host, builders: Mapping[str, Build]) -> int:
     capture_libraries(host.log)
+    capture_crashes(host.log)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -142,9 +142,9 @@ class Planter:
         text = self._people[number].value(kind)
         return _written(type_name, text, self._next // 3), number, kind
 
-    def full(self) -> Planted:
+    def full(self, **changes: Any) -> Planted:
         """A referral that the hub is to accept, with a value in every open field."""
-        planted = Planted(_sample())
+        planted = Planted(_sample(**changes))
         grow(planted.body)
         for leaf in leaves(planted.body):
             if not CLOSED.fullmatch(leaf.path):
@@ -245,8 +245,8 @@ def _below(
                 yield from _below(item, way, row.type, f"{path}.{name}")
 
 
-def _sample() -> dict[str, Any]:
-    body = full_bundle()
+def _sample(**changes: Any) -> dict[str, Any]:
+    body = full_bundle(**{"entry": "refugio-sur-casa", **changes})
     patient = body["entry"][0]["resource"]
     coding = {"system": "urn:oid:2.16.840.1.113883.6.238", "code": "2106-3"}
     patient["extension"].append(

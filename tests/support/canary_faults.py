@@ -19,9 +19,9 @@ from typing import Any, Final
 
 import asyncpg
 
+import services.gateway.app
+import services.gateway.intake.service
 from services.__main__ import main
-from services.gateway import app as gateway
-from services.gateway.intake import service as intake
 from services.kit.consuming import Consumer
 from services.kit.records import Received
 from tests.support.canary import identities
@@ -32,7 +32,7 @@ TELLING: Final = identities()[7]
 """The identity that the faults speak of where they know no other."""
 
 
-class CrashError(BaseException):
+class CrashError(KeyboardInterrupt):
     """Ends the process from the middle of its loop, as a fault in a C library's callback would."""
 
 
@@ -74,7 +74,8 @@ def _cases(flag: Path) -> list[str]:
 
 def plant(flag: Path) -> None:
     """Put the faults into this process."""
-    real, handle = intake.to_submission, Consumer._handle
+    module: Any = services.gateway.intake.service
+    real, handle = module.to_submission, Consumer._handle
 
     def to_submission(bundle: dict[str, Any], context: Any) -> Any:
         system = bundle.get("identifier", {}).get("system")
@@ -93,7 +94,7 @@ def plant(flag: Path) -> None:
             raise ValueError(f"{TELLING.name} ({TELLING.number}) has no place here")
         await handle(self, conn, events)
 
-    intake.to_submission = to_submission
+    module.to_submission = to_submission
     Consumer._handle = handling  # type: ignore[method-assign]
 
 
@@ -104,7 +105,7 @@ async def _no_gateway(_: Any) -> Any:
 if __name__ == "__main__":
     warnings.simplefilter("always")
     if sys.argv[1] == "start":
-        gateway.build = _no_gateway
+        services.gateway.app.build = _no_gateway  # type: ignore[assignment]
     else:
         plant(Path(sys.argv[1]))
     sys.exit(main([sys.argv[2]]))
