@@ -15,7 +15,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -28,6 +28,7 @@ from aiohttp import web
 
 from connectors.fhir_r4.inbound.tables import elements
 from connectors.sandbox import journal
+from services.console.client import CallError, Client
 from services.console.local import plan, processes
 from services.console.local.place import Place
 from services.console.local.postgres import Server
@@ -94,6 +95,10 @@ class Run:
     others: dict[str, list[Sent]]
     heard: list[Any]
     """Address and headers of the calls that the echoing partner got."""
+    staff: list[Any] = field(default_factory=list)
+    """What people were shown on the admin port."""
+    opened: Any = None
+    """The identity that was opened to one of them."""
     seconds: float = 0
 
 
@@ -112,7 +117,7 @@ def run(secrets: Place, settings: Settings, pg: servers.Databases) -> Iterator[R
         toml = toml.replace(f"http://127.0.0.1:{settings.refugio_port}", address)
         add_partner(*people, toml.replace("entidad-receptora-5", "entidad-receptora-6"), jwks)
         began = time.monotonic()
-        done = asyncio.run(_traffic(hub, pg, flag, listener))
+        done = asyncio.run(_traffic(hub, pg, flag, listener, clients))
         done.seconds = time.monotonic() - began
         yield done
 
@@ -167,7 +172,13 @@ async def echoing(listener: socket.socket) -> AsyncIterator[list[Any]]:
         await runner.cleanup()
 
 
-async def _traffic(hub: Hub, pg: servers.Databases, flag: Path, listener: socket.socket) -> Run:
+async def _traffic(
+    hub: Hub,
+    pg: servers.Databases,
+    flag: Path,
+    listener: socket.socket,
+    clients: dict[str, Client],
+) -> Run:
     settings = hub.settings
     traffic = Traffic(
         hub=settings.public_url,
@@ -191,6 +202,9 @@ async def _traffic(hub: Hub, pg: servers.Databases, flag: Path, listener: socket
         done.malformed = await traffic.malformed()
         await _answers(done, admin, flag)
         await _consents(done, admin)
+        case = await admin.fetchval("select case_ref from gateway.referral limit 1")
+        parked = await admin.fetchval("select consent_ref from gateway.referral limit 1")
+        await asyncio.to_thread(_people, done, clients, case, parked)
         await _faults(done, admin)
     return done
 
@@ -243,7 +257,7 @@ async def _answers(done: Run, admin: asyncpg.Connection, flag: Path) -> None:
 async def _insisting(traffic: Traffic, task: str, status: str) -> Sent:
     """The recipient's own system answers meanwhile: again until ours is the one taken."""
     for _ in range(50):
-        sent = await traffic.answer(task, "status", status)
+        sent = await traffic.answer(task, {"status": status})
         if sent.status != 412:
             break
         await asyncio.sleep(0.1)
@@ -271,6 +285,33 @@ async def _consents(done: Run, admin: asyncpg.Connection) -> None:
         admin, "select count(*) >= 3 from delivery.task where to_org = 'eco-sur' and attempts > 0"
     )
     await _until(admin, "select count(*) >= 4 from delivery.erasure where state = 'acknowledged'")
+
+
+def _people(done: Run, clients: dict[str, Client], case: UUID, consent: UUID) -> None:
+    """What staff see and ask for; one identity is opened, and what they write by mistake."""
+    asker, approver = clients["officer-norte"], clients["officer-sur"]
+    request = {"case_ref": str(case), "reason_code": "risk_to_life"}
+    path = f"/admin/openings/{asker.post('/admin/openings', request)['opening_ref']}"
+    done.staff.append(approver.post(f"{path}/approval"))
+    done.opened = asker.post(f"{path}/identity")
+    operator = clients[PROPOSES.staff_id]
+    rows = operator.get("/admin/referrals")["referrals"]
+    paths = [f"/admin/referrals/{row['referral_ref']}" for row in rows[:20]]
+    paths += [f"/admin/{name}" for name in ("dead", "erasures", "notices", "openings", "topics")]
+    paths += ["/admin/referrals", "/admin/partners", "/admin/staff", "/admin/topics/cauce.case"]
+    done.staff += [operator.get(path) for path in (*paths, f"/admin/consents/{consent}")]
+    word, name = done.traffic.word("staff"), done.traffic.word("staff", "name")
+    for path, body in (
+        ("/admin/openings", {**request, "reason_code": word}),
+        ("/admin/openings", {"case_ref": name, word: name}),
+        ("/admin/staff", {"staff_id": name, "organisation": word, "roles": [name], "jwk": {}}),
+        ("/admin/partners", {"toml": f'org = "{word}"\nname = "{name}"', "jwks": {name: word}}),
+        (f"/admin/partners/{word}/activation", {"pending_digest": name}),
+        (f"/admin/dead/{name}/replay", {}),
+    ):
+        with pytest.raises(CallError) as refused:
+            operator.post(path, body)
+        done.staff.append({"error": str(refused.value), "faults": refused.value.faults})
 
 
 async def _faults(done: Run, admin: asyncpg.Connection) -> None:
@@ -358,9 +399,8 @@ def test_answers_echo_nothing(run: Run, scanner: Scanner) -> None:
 def test_topics_hold_nobody(run: Run, scanner: Scanner, kafka: servers.Kafka) -> None:
     counts = scan_topics(scanner, kafka)
     assert counts["cauce.case"] >= 3 * REFERRALS
-    assert counts["cauce.disclosure"] > 0
     assert counts["cauce.dead"] > 0
-    clean(scanner, "topic cauce.case", "topic cauce.disclosure", "topic cauce.dead")
+    clean(scanner, "topic cauce.case", "topic cauce.dead")
 
 
 def test_tables_of_both_databases_hold_nobody(
@@ -370,6 +410,16 @@ def test_tables_of_both_databases_hold_nobody(
     assert scan_database(scanner, "vault", pg.vault_admin_dsn) > 100
     clean(scanner, "table hub.bus.event", "table hub.gateway.submission", "table hub.custody.leaf")
     clean(scanner, "table vault.vault.version", "table vault.keys.data_key")
+
+
+def test_staff_are_shown_nobody_but_the_identity_that_was_opened(
+    run: Run, scanner: Scanner
+) -> None:
+    scan_value(scanner, "staff", run.staff)
+    clean(scanner, "staff")
+    scan_value(scanner, "opened", run.opened)
+    assert scanner.hits, "the opened identity is one of ours"
+    scanner.hits = []
 
 
 def test_metrics_and_processes_name_nobody(run: Run, scanner: Scanner) -> None:

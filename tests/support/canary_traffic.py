@@ -19,7 +19,7 @@ from uuid import uuid4
 import aiohttp
 
 from connectors.sandbox.__main__ import RECIPIENT_SCOPE, SOURCE_SCOPE
-from connectors.sandbox.samples import Sample
+from connectors.sandbox.samples import BASE, Sample
 from connectors.sandbox.smart import ASSERTION_TYPE, TokenClient
 from services.kit.crypto import jwk_of, make_jwt_es384
 from tests.support.canary import Identity
@@ -164,7 +164,11 @@ class Traffic:
         found = {}
         for number, (path, planted) in enumerate(self.planter.closed_requests()):
             found[path] = await self.call(
-                "POST", "/fhir", self.wire(planted.body, number), what=f"closed {path}"
+                "POST",
+                "/fhir",
+                self.wire(planted.body, number),
+                what=f"closed {path}",
+                headers={"Idempotency-Key": str(uuid4())},
             )
             self.note(planted, accepted=False)
         return found
@@ -197,7 +201,16 @@ class Traffic:
             odd.append(json.dumps(body).encode())
         self.carried["element name"] += 1
         self.carried["extension url"] += 1
-        return [await self.call("POST", "/fhir", body, what="malformed") for body in odd]
+        return [
+            await self.call(
+                "POST",
+                "/fhir",
+                body,
+                what="malformed",
+                headers={"Idempotency-Key": str(uuid4())},
+            )
+            for body in odd
+        ]
 
     async def addresses(self, task: str) -> list[Sent]:
         """Paths, queries, versions and media types."""
@@ -320,11 +333,11 @@ class Traffic:
             path = links.get("next", "").removeprefix(self.hub)
         return found
 
-    async def answer(self, task: str, element: str, value: Any, key: str = "") -> Sent:
+    async def answer(self, task: str, changes: dict[str, Any], key: str = "") -> Sent:
         """A PATCH of the recipient's."""
         path = f"/fhir/Task/{task}"
         current = await self.call("GET", path, org="refugio-sur", what="read")
-        operations = [{"op": "add", "path": f"/{element}", "value": value}]
+        operations = [{"op": "add", "path": f"/{k}", "value": v} for k, v in changes.items()]
         headers = {"If-Match": current.headers.get("etag", ""), "Content-Type": PATCH}
         headers |= {"Idempotency-Key": key} if key else {}
         body = json.dumps(operations).encode()
@@ -332,32 +345,42 @@ class Traffic:
             "PATCH", path, body, org="refugio-sur", what="patch", headers=headers
         )
 
+    def reason(self, name: str) -> dict[str, Any]:
+        """A reason of the list, which says more than its code."""
+        system = f"{BASE}/CodeSystem/referral-reason-code"
+        coding = {"system": system, "code": "no_capacity", "display": name, "version": name}
+        return {"coding": [coding, {"system": f"urn:{name}", "code": name}], "text": name}
+
+    def outcome(self, name: str) -> list[dict[str, Any]]:
+        """An outcome of the list, which says more than its code."""
+        system = f"{BASE}/CodeSystem/referral-outcome"
+        coding = {"system": system, "code": "service_provided", "display": name}
+        value = {"coding": [coding], "text": name}
+        return [{"id": name, "type": {"text": name}, "valueCodeableConcept": value}]
+
     async def answers_of_recipient(self, task: str) -> list[Sent]:
         """Everything that a Task's answer may hold, right and wrong."""
         name, token = self.word("Task answer", "name"), self.word("Task answer")
         coded = {"coding": [{"system": f"https://{token}.example", "code": token}], "text": name}
         kind = {"text": name}
-        values: list[tuple[str, Any]] = [
-            ("statusReason", {"text": name}),
-            ("statusReason", coded),
-            ("businessStatus", coded),
-            ("output", [{"type": kind, "valueString": name}]),
-            ("output", [{"type": kind, "valueCodeableConcept": coded}]),
-            (
-                "output",
-                [{"type": coded, "valueAttachment": {"title": f"{name}.pdf", "url": token}}],
-            ),
-            ("note", [{"text": name}]),
-            ("description", name),
-            ("status", token),
-            (token, name),
-            (name, token),
-            ("status", {"name": name}),
+        values: list[dict[str, Any]] = [
+            {"statusReason": {"text": name}},
+            {"statusReason": coded},
+            {"businessStatus": coded},
+            {"output": [{"type": kind, "valueString": name}]},
+            {"output": [{"type": kind, "valueCodeableConcept": coded}]},
+            {"output": [{"type": coded, "valueAttachment": {"title": f"{name}.pdf"}}]},
+            {"note": [{"text": name}]},
+            {"description": name},
+            {"status": token},
+            {token: name},
+            {name: token},
+            {"status": {"name": name}},
+            {"status": "in-progress"},
+            {"status": "on-hold", "statusReason": self.reason(name)},
+            {"status": "completed", "output": self.outcome(name)},
         ]
-        return [
-            await self.answer(task, element, value, self.word("Task answer key"))
-            for element, value in values
-        ]
+        return [await self.answer(task, value, self.word("Task answer key")) for value in values]
 
     async def put_task(self, task: str) -> list[Sent]:
         """The whole Task, with more in it than the hub takes, by either party."""
@@ -365,10 +388,11 @@ class Traffic:
         found = []
         for org in ("refugio-sur", "ong-norte"):
             path = f"/fhir/Task/{task}"
-            current = await self.call("GET", path, org=org, what="read")
-            if current.status != 200:
+            if (await self.call("GET", path, org=org, what="read")).status != 200:
                 continue
             for more in (
+                {"status": "in-progress", "statusReason": self.reason(name)},
+                {"status": "completed", "output": self.outcome(name)},
                 {"note": [{"text": name}]},
                 {"description": name},
                 {"statusReason": {"text": name}},
@@ -376,6 +400,7 @@ class Traffic:
                 {"text": {"status": "generated", "div": f"<div>{name}</div>"}},
                 {name: name},
             ):
+                current = await self.call("GET", path, org=org, what="read")
                 body = self.wire({**current.json(), **more}, 1)
                 tag = current.headers.get("etag", "")
                 found.append(
