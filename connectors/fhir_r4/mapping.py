@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from connectors.fhir_r4.inbound.bundle import Entries, read_bundle
 from connectors.fhir_r4.inbound.consent import to_consent
 from connectors.fhir_r4.inbound.extensions import read_extensions
+from connectors.fhir_r4.inbound.models import conforms
 from connectors.fhir_r4.inbound.person import to_person
 from connectors.fhir_r4.inbound.report import Report
 from connectors.fhir_r4.inbound.request import to_case, to_referral
@@ -58,6 +59,7 @@ def warm_up() -> None:
     """Load tables and models, so that the first referral is not slower than the others."""
     for owner in elements():
         fhir_names(owner)
+        conforms("".join(part[:1].upper() + part[1:] for part in owner.split(".")), {})
     for kind in RESOURCES:
         with suppress(ValidationError):
             get_fhir_model_class(kind).model_validate({"resourceType": kind})

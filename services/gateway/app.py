@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from connectors.fhir_r4.mapping import warm_up
 from services.gateway.admin.app import admin_routes
 from services.gateway.auth import service as auth
 from services.gateway.auth.api import smart_configuration, token_endpoint
@@ -89,6 +90,7 @@ def _access(rt: Runtime, pool: asyncpg.Pool, partners: Partners) -> auth.Access:
 
 def _intake(rt: Runtime, pool: asyncpg.Pool, partners: Partners, keeper: sweep.Keeper) -> Intake:
     settings = rt.settings
+    warm_up()
     keys = keying.Keys(settings.secret("index.key"), settings.secret("digest.key"))
     parts = Parts(
         keys=keys,

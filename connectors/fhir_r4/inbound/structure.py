@@ -12,6 +12,7 @@ from typing import Any
 from fhir.resources.R4B import get_fhir_model_class
 from pydantic import ValidationError
 
+from connectors.fhir_r4.inbound.models import conforms
 from connectors.fhir_r4.inbound.report import Report
 from connectors.fhir_r4.inbound.tables import PRIMITIVES, RESOURCES, Element, elements, fhir_names
 
@@ -138,6 +139,8 @@ def _text_block(value: dict[str, Any], path: str, report: Report) -> None:
 
 def validate(resource: dict[str, Any], path: str, report: Report) -> None:
     """Check formats, required elements and choices by the R4B model of the resource."""
+    if conforms(resource["resourceType"], resource):
+        return
     try:
         get_fhir_model_class(resource["resourceType"]).model_validate(resource)
     except ValidationError as error:
