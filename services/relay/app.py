@@ -26,6 +26,8 @@ POLL_SECONDS: Final = 1.0
 KEEP_HOUSE_SECONDS: Final = 60.0
 MEASURE_SECONDS: Final = 5.0
 ACK_SECONDS: Final = 30.0
+FRESH_SECONDS: Final = 2.0
+"""Longest from reading consent to sending: a withdrawal binds 2 s after its commit."""
 
 
 class Relay:
@@ -74,11 +76,17 @@ class Relay:
         self._wake.set()
 
     async def publish_some(self, conn: asyncpg.Connection, producer: Any) -> int:
-        """Send one batch and strike it off; answers its size."""
+        """Send one batch and strike it off; answers its size.
+
+        A batch that lay here for long (a frozen process) is taken again: consent was read with it.
+        """
+        taken = self._rt.monotonic()
         rows = await store.take(conn, BATCH)
         if not rows:
             return 0
         step("relay.taken")
+        if self._rt.monotonic() - taken > FRESH_SECONDS:
+            return len(rows)
         await self._send(producer, rows)
         step("relay.acked")
         await store.acknowledge(conn, [row["id"] for row in rows])

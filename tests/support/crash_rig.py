@@ -6,6 +6,7 @@ a start again.
 """
 
 import asyncio
+import os
 import sys
 import time
 from collections import Counter
@@ -77,6 +78,7 @@ class Rig:
     pg: servers.Databases
     plan_file: Path
     _strikes: int = 0
+    _victim: int = 0
     _copy_ports: Sequence[int] = ()
 
     @property
@@ -96,6 +98,7 @@ class Rig:
         if not self.reach(point, nth=nth):
             return False
         traffic.strike()
+        self._reap()
         time.sleep(DOWN_SECONDS)
         self.restart(point.part)
         traffic.calm()
@@ -107,6 +110,7 @@ class Rig:
         flag = self.place.root / f"strike-{self._strikes}"
         victim = processes.find(self.place, point.part)
         assert victim is not None, f"{point.part} does not run"
+        self._victim = victim.pid
         struck = Plan(step=point.step, nth=nth, how=how, victim=victim.pid, flag=str(flag))
         struck.write(self.plan_file)
         until = time.monotonic() + REACH_SECONDS
@@ -115,6 +119,11 @@ class Rig:
                 return False
             time.sleep(0.01)
         return True
+
+    def _reap(self) -> None:
+        """Our dead child goes for good: PostgreSQL will not start while its old pid exists."""
+        with suppress(ChildProcessError):
+            os.waitpid(self._victim, 0)
 
     def restart(self, part: str) -> None:
         """Start a dead part and wait until it is ready."""
