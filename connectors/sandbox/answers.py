@@ -8,11 +8,11 @@ last answer.
 
 import asyncio
 import contextlib
-from typing import Any
 
 import aiohttp
 import orjson
 
+from connectors.sandbox.erasing import is_erasure
 from connectors.sandbox.fhir_store import Resource
 from connectors.sandbox.shelter import Shelter
 from connectors.sandbox.smart import TokenClient
@@ -51,7 +51,7 @@ class Answers:
             await self._session.close()
 
     def _begin(self, task: Resource) -> None:
-        work = self._erasure(task) if _code(task) == "erase" else self._answer(task["id"])
+        work = self._erasure(task) if is_erasure(task) else self._answer(task["id"])
         running = asyncio.create_task(work)
         self._running.add(running)
         running.add_done_callback(self._running.discard)
@@ -136,8 +136,3 @@ class Answers:
         headers |= {"If-Match": etag, "Content-Type": "application/json-patch+json"}
         async with session.patch(url, data=orjson.dumps(operations), headers=headers) as answer:
             return answer.status
-
-
-def _code(task: dict[str, Any]) -> str | None:
-    codings = task.get("code", {}).get("coding", [])
-    return next((c.get("code") for c in codings), None)

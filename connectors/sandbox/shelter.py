@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from connectors.sandbox.behaviour import Behaviour
+from connectors.sandbox.erasing import categories, is_erasure, needed_elsewhere, parts_of, without
 from connectors.sandbox.fhir_store import Effect, FhirError, FhirStore, Resource
 from connectors.sandbox.journal import Journal
-
-ERASE = "erase"
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ class Shelter:
         if self.behaviour.honours_not_after and request.not_after and now > request.not_after:
             raise FhirError(412, "not-after")
         effects = self.store.plan(request.entries, now)
-        erasure = next((e.resource for e in effects if e.changed and _is_erase(e.resource)), None)
+        erasure = next((e.resource for e in effects if e.changed and is_erasure(e.resource)), None)
         if erasure is not None and not self.behaviour.erasure_after_ms:
             return await self._perform_erasure(request, erasure, now)
         written = [effect.resource for effect in effects if effect.changed]
@@ -129,9 +128,18 @@ class Shelter:
         return response
 
     def erasure_of(self, task: Resource, now: datetime) -> tuple[Resource, dict[str, Any]]:
-        """The erase Task as completed, and the journal record of what goes."""
-        doomed = self._about(task)
-        effect = self.behaviour.erasure_effect if doomed else "never_received"
+        """The erase Task as completed, and the journal record of what goes and what changes."""
+        rid, gone = self._named(task), categories(task)
+        effect = self.behaviour.erasure_effect if rid else "never_received"
+        removed, changed = [], []
+        if rid and effect == "deleted":
+            parts = parts_of(self.store.resources, rid)
+            if gone:
+                left = (without(self.store.resources[key], gone) for key in parts)
+                changed = [self.store.next_version(r, r["id"], now) for r in left if r]
+            else:
+                kept = needed_elsewhere(self.store.resources, rid)
+                removed = [list(key) for key in parts if key not in kept]
         output = {
             "type": {"coding": [{"code": "withdrawal-effect"}]},
             "valueCodeableConcept": {"coding": [{"code": effect}]},
@@ -142,7 +150,8 @@ class Shelter:
         return done, {
             "kind": "erasure",
             "at": now.isoformat(),
-            "removed": [list(item) for item in doomed] if effect == "deleted" else [],
+            "removed": removed,
+            "changed": changed,
             "effect": effect,
             "task": done,
         }
@@ -156,28 +165,17 @@ class Shelter:
     def _erase(self, record: dict[str, Any]) -> None:
         for kind, rid in record["removed"]:
             self.store.remove(kind, rid)
+        for resource in record.get("changed", ()):
+            self.store.apply(resource)
         self.store.apply(record["task"])
 
-    def _about(self, task: Resource) -> list[tuple[str, str]]:
-        """Every resource of the referral that an erase Task names by its focus."""
+    def _named(self, task: Resource) -> str | None:
+        """Id of the referral that an erase Task names by its focus, where we hold it."""
         focus = task.get("focus", {})
         identifier = focus.get("identifier", {})
         pair = ("Task", identifier.get("system", ""), identifier.get("value", ""))
         rid = self.store.by_identifier.get(pair) or focus.get("reference", "").removeprefix("Task/")
-        referral = self.store.resources.get(("Task", rid))
-        if referral is None:
-            return []
-        found = [("Task", rid)]
-        for name in ("focus", "for"):
-            kind, _, other = referral.get(name, {}).get("reference", "").partition("/")
-            if (kind, other) in self.store.resources:
-                found.append((kind, other))
-        request = self.store.resources.get(found[1]) if len(found) > 1 else None
-        for info in (request or {}).get("supportingInfo", []):
-            kind, _, other = info.get("reference", "").partition("/")
-            if (kind, other) in self.store.resources:
-                found.append((kind, other))
-        return found
+        return rid if ("Task", rid) in self.store.resources else None
 
     async def answer(self, rid: str, changes: Resource) -> Resource:
         """Write our own status on a referral, durably."""
@@ -188,11 +186,6 @@ class Shelter:
         return task
 
 
-def _is_erase(resource: Resource) -> bool:
-    codings = resource.get("code", {}).get("coding", [])
-    return resource["resourceType"] == "Task" and any(c.get("code") == ERASE for c in codings)
-
-
 def _response(effects: list[Effect]) -> Resource:
     entries = []
     for effect in effects:
@@ -200,7 +193,7 @@ def _response(effects: list[Effect]) -> Resource:
         version = effect.resource["meta"]["versionId"]
         entries.append(
             {
-                "resource": effect.resource if _is_erase(effect.resource) else None,
+                "resource": effect.resource if is_erasure(effect.resource) else None,
                 "response": {
                     "status": "201 Created" if effect.created else "200 OK",
                     "location": f"{kind}/{rid}/_history/{version}",

@@ -38,6 +38,8 @@ TYPES: Final = frozenset(
 CORE: Final = "pseudonymous_core"
 NARROWED: Final = 1_000_000
 """Added to a consent's version: the version of an update that no referral version stands for."""
+REVOKED: Final = 2_000_000
+"""The same, added to the version of a referral that was revoked."""
 _ALIASES: Final = """
 insert into delivery.alias (alias, referral_ref, to_org)
 select * from unnest($1::uuid[], $2::uuid[], $3::text[]) on conflict do nothing
@@ -53,9 +55,10 @@ class Plan:
     tasks: list[Task] = field(default_factory=list)
     suppressed: list[Scope] = field(default_factory=list)
     erased: list[tuple[UUID, str | None, str | None, UUID | None]] = field(default_factory=list)
-    narrowed: list[tuple[UUID, str | None, str | None, UUID | None]] = field(default_factory=list)
+    narrowed: list[tuple[UUID, str, str, tuple[str, ...]]] = field(default_factory=list)
     updates: list[ReferralStatusChanged] = field(default_factory=list)
-    consent_versions: dict[UUID, int] = field(default_factory=dict)
+    marks: dict[UUID, int] = field(default_factory=dict)
+    """Version of the updates that a case's lost consent asks for."""
 
 
 class Consumer:
@@ -83,8 +86,9 @@ class Consumer:
         plan = Plan()
         for item in received:
             self._plan(plan, item.event)
-        await self._queue(conn, plan)
-        await self._take_back(conn, plan)
+        partly = await intents.holders(conn, plan.narrowed)
+        await self._queue(conn, plan, {r["referral_ref"] for r in partly})
+        await self._take_back(conn, plan, partly)
         if plan.tasks or plan.updates:
             step("delivery.queued")
         if plan.suppressed:
@@ -116,21 +120,25 @@ class Consumer:
             plan.suppressed.append((event.case_ref, event.referral_ref, None, None, rule))
             if event.erasure_required:
                 plan.erased.append((event.case_ref, None, None, event.referral_ref))
+                plan.marks.setdefault(event.case_ref, REVOKED + event.version)
 
     def _lost(self, plan: Plan, event: ConsentWithdrawn | ConsentExpired, status: str) -> None:
         for part in event.affected:
             whole = CORE in part.data_categories
-            past = (event.case_ref, part.to_org, part.purpose, None)
             if whole:
                 rule = f"consent-{status}"
                 scope = (event.case_ref, None, part.to_org, part.purpose, rule)
                 plan.suppressed.append(scope)
             if status == "expired":
                 continue
-            (plan.erased if whole else plan.narrowed).append(past)
-            plan.consent_versions[event.case_ref] = event.version
+            plan.marks[event.case_ref] = NARROWED + event.version
+            past = event.case_ref, part.to_org, part.purpose
+            if whole:
+                plan.erased.append((*past, None))
+            else:
+                plan.narrowed.append((*past, part.data_categories))
 
-    async def _queue(self, conn: Any, plan: Plan) -> None:
+    async def _queue(self, conn: Any, plan: Plan, narrowed: set[UUID]) -> None:
         accepted = {e.referral_ref: e for e in plan.updates}
         earlier = await store.contents(conn, list(accepted)) if accepted else {}
         new = {t.referral_ref: t for t in plan.tasks}
@@ -139,13 +147,11 @@ class Consumer:
             for ref, event in accepted.items()
             if (found := earlier.get(ref) or new.get(ref)) is not None
         ]
-        narrowed = await intents.recipients(conn, plan.narrowed)
-        known = await store.contents(conn, [r["referral_ref"] for r in narrowed])
-        made += [
-            _update(task, NARROWED + plan.consent_versions[task.case_ref])
-            for task in known.values()
-        ]
-        tasks = plan.tasks + made
+        known = await store.contents(conn, sorted(narrowed)) if narrowed else {}
+        made += [_update(task, plan.marks[task.case_ref]) for task in known.values()]
+        await self._put(conn, plan.tasks + made)
+
+    async def _put(self, conn: Any, tasks: Sequence[Task]) -> None:
         if not tasks:
             return
         await store.put(conn, tasks)
@@ -156,17 +162,31 @@ class Consumer:
             [t.to_org for t in tasks],
         )
 
-    async def _take_back(self, conn: Any, plan: Plan) -> None:
+    async def _take_back(self, conn: Any, plan: Plan, partly: list[Any]) -> None:
         now = self._clock()
         kept = await store.suppress(conn, plan.suppressed) if plan.suppressed else []
-        past = await intents.recipients(conn, plan.erased)
+        past = [*await intents.recipients(conn, plan.erased), *partly]
         due = [now + await self._days(r["to_org"]) for r in past]
         requested = await erasures.request(conn, past, due) if past else []
         await erasures.queue(conn, requested)
+        await self._restore(conn, plan, [e for e in requested if not e.data_categories])
         leaves = [intents.suppressed_leaf(task, rule, now, self._cell) for task, rule in kept]
         await append_leaves(conn, leaves + erasures.leaves_of(requested, now, self._cell))
         if requested:
             step("erasure.queued")
+
+    async def _restore(self, conn: Any, plan: Plan, erased: Sequence[erasures.Erasure]) -> None:
+        """What one referral's deletion takes along, another that stands there may still show.
+
+        A person is one Patient at a recipient, whatever the number of referrals.
+        """
+        others: dict[UUID, int] = {}
+        lanes = sorted({(e.case_ref, e.to_org) for e in erased})
+        found = await intents.standing(conn, lanes) if lanes else []
+        for (case_ref, _), stand in zip(lanes, found, strict=True):
+            others |= dict.fromkeys(stand, plan.marks.get(case_ref, NARROWED))
+        known = await store.contents(conn, sorted(others)) if others else {}
+        await self._put(conn, [_update(task, others[ref]) for ref, task in known.items()])
 
     async def _days(self, org: str) -> timedelta:
         partner = await self._partners.get(org)

@@ -1,11 +1,11 @@
 """Requests to delete at every past recipient, tracked to the partner's answer.
 
-It guards that a request is made once per referral and recipient, goes out at once in a lane of its
-own, and is made again when something may have arrived after it. The answer is a code of
-`withdrawal_effect`; without one in the agreed days the request is overdue.
+It guards that a request is made once per referral, recipient and what is to go, goes out at once in
+a lane of its own, and is made again when something of that may have arrived after it. The answer is
+a code of `withdrawal_effect`; without one in the agreed days the request is overdue.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -21,23 +21,29 @@ from services.kit.leaf import Leaf, append_leaves, leaf
 
 Conn = Any
 
-COLUMNS: Final = "erasure_ref, case_ref, referral_ref, to_org, source_org, confidentiality, round"
+COLUMNS: Final = (
+    "erasure_ref, case_ref, referral_ref, to_org, source_org, confidentiality, round,"
+    " data_categories, task_id"
+)
 # ruff: noqa: S608 -- the only text put into these statements is the column list above
 _REQUEST: Final = f"""
 insert into delivery.erasure (erasure_ref, case_ref, referral_ref, to_org, source_org,
-    confidentiality, due_at)
-select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[],
-    $7::timestamptz[])
-on conflict (referral_ref, to_org) do nothing
+    confidentiality, due_at, data_categories, task_id)
+select e, c, r, t, s, f, d, string_to_array(k, ','), i
+from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[],
+    $7::timestamptz[], $8::text[], $9::uuid[]) q(e, c, r, t, s, f, d, k, i)
+on conflict (referral_ref, to_org, data_categories) do nothing
 returning {COLUMNS}
 """
 _AGAIN: Final = f"""
 update delivery.erasure e set round = e.round + 1, state = 'requested', effect = null,
-    reported_at = null
-from unnest($1::uuid[], $2::text[]) q(r, o) where e.referral_ref = q.r and e.to_org = q.o
+    reported_at = null, task_id = gen_random_uuid()
+from unnest($1::uuid[], $2::text[], $3::text[]) q(r, o, k)
+where e.referral_ref = q.r and e.to_org = q.o
+  and (e.data_categories = '{{}}' or e.data_categories && string_to_array(q.k, ','))
 returning {", ".join("e." + name for name in COLUMNS.split(", "))}
 """
-_OF_TASK: Final = f"select {COLUMNS} from delivery.erasure where referral_ref = $1 and to_org = $2"
+_OF_TASK: Final = f"select {COLUMNS} from delivery.erasure where task_id = $1"
 _SENT: Final = """
 update delivery.erasure set state = case when state = 'overdue' then state else 'sent' end,
     sent_at = clock_timestamp() where erasure_ref = $1 and state <> 'acknowledged'
@@ -47,9 +53,8 @@ update delivery.erasure set state = 'acknowledged', effect = $2, reported_at = $
 where erasure_ref = $1 and state <> 'acknowledged' and round = $4 returning erasure_ref
 """
 _WAITING: Final = f"""
-select {", ".join("e." + name for name in COLUMNS.split(", "))}, t.task_id
-from delivery.erasure e join delivery.task t on t.referral_ref = e.referral_ref
-    and t.to_org = e.to_org and t.kind = 'erasure' and t.version = e.round and t.state = 'done'
+select {", ".join("e." + name for name in COLUMNS.split(", "))}
+from delivery.erasure e join delivery.task t on t.task_id = e.task_id and t.state = 'done'
 where e.state in ('sent', 'overdue') order by e.due_at limit 200
 """
 _OVERDUE: Final = """
@@ -61,7 +66,7 @@ _COUNT: Final = "select state, count(*) as n from delivery.erasure group by stat
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Erasure:
-    """One request; `round` counts how often it had to be made."""
+    """One request; `round` counts how often it had to be made, `task_id` is of the present one."""
 
     erasure_ref: UUID
     case_ref: UUID
@@ -70,16 +75,23 @@ class Erasure:
     source_org: str
     confidentiality: str
     round: int
+    data_categories: tuple[str, ...]
+    """What is to go; empty: everything of the referral."""
+    task_id: UUID
 
 
 def _erasure(record: asyncpg.Record) -> Erasure:
-    return Erasure(**{name: record[name] for name in COLUMNS.split(", ")})
+    fields = {name: record[name] for name in COLUMNS.split(", ")}
+    return Erasure(**(fields | {"data_categories": tuple(fields["data_categories"])}))
 
 
 async def request(
     conn: Conn, recipients: Sequence[asyncpg.Record], due_at: Sequence[datetime]
 ) -> list[Erasure]:
-    """Make the requests that are not there yet; answers the new ones (not yet queued)."""
+    """Make the requests that are not there yet; answers the new ones (not yet queued).
+
+    `recipients` are rows of `intents.recipients` or `intents.holders`.
+    """
     rows = await conn.fetch(
         _REQUEST,
         [uuid4() for _ in recipients],
@@ -89,20 +101,27 @@ async def request(
         [r["source_org"] for r in recipients],
         [r["confidentiality"] for r in recipients],
         list(due_at),
+        [",".join(r["data_categories"]) for r in recipients],
+        [uuid4() for _ in recipients],
     )
     return [_erasure(r) for r in rows]
 
 
-async def again(conn: Conn, pairs: Sequence[tuple[UUID, str]]) -> list[Erasure]:
-    """Make requests anew, where there was one, for (referral, org) that got something late."""
-    rows = await conn.fetch(_AGAIN, [r for r, _ in pairs], [o for _, o in pairs])
+async def again(conn: Conn, late: Mapping[tuple[UUID, str], frozenset[str]]) -> list[Erasure]:
+    """Make requests anew, where there was one, for (referral, org) that got categories late."""
+    rows = await conn.fetch(
+        _AGAIN,
+        [r for r, _ in late],
+        [o for _, o in late],
+        [",".join(sorted(categories)) for categories in late.values()],
+    )
     return [_erasure(r) for r in rows]
 
 
 def task_for(erasure: Erasure) -> Task:
     """The task that takes a request to its recipient."""
     return Task(
-        task_id=uuid4(),
+        task_id=erasure.task_id,
         kind="erasure",
         case_ref=erasure.case_ref,
         referral_ref=erasure.referral_ref,
@@ -134,15 +153,17 @@ def leaves_of(made: Sequence[Erasure], now: datetime, cell: str) -> list[Leaf]:
             case_ref=e.case_ref,
             referral_ref=e.referral_ref,
             to_org=e.to_org,
+            categories=e.data_categories or None,
             erasure_ref=e.erasure_ref,
         )
         for e in made
     ]
 
 
-async def of_task(conn: Conn, task: Task) -> Erasure:
-    """The request a task carries."""
-    return _erasure(await conn.fetchrow(_OF_TASK, task.referral_ref, task.to_org))
+async def of_task(conn: Conn, task: Task) -> Erasure | None:
+    """The request a task carries; None when a later round has taken its place."""
+    row = await conn.fetchrow(_OF_TASK, task.task_id)
+    return _erasure(row) if row is not None else None
 
 
 async def sent(conn: Conn, erasure_ref: UUID) -> None:
@@ -185,9 +206,9 @@ async def report(conn: Conn, erasure: Erasure, effect: str, now: datetime) -> bo
     return True
 
 
-async def waiting(pool: asyncpg.Pool) -> list[tuple[Erasure, UUID]]:
-    """Requests that the partner has and has not answered, each with the task that took it."""
-    return [(_erasure(r), r["task_id"]) for r in await pool.fetch(_WAITING)]
+async def waiting(pool: asyncpg.Pool) -> list[Erasure]:
+    """Requests that the partner has and has not answered."""
+    return [_erasure(r) for r in await pool.fetch(_WAITING)]
 
 
 async def mark_overdue(pool: asyncpg.Pool) -> None:

@@ -4,7 +4,7 @@ It guards that every intent ends exactly once as disclosed, not sent or unknown,
 the same transaction, and that a disclosure is announced. Whether to disclose is `authority`'s.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -46,12 +46,34 @@ where task_id = any($1::uuid[]) and state in ('open', 'unknown') and state = any
 """
 _RECIPIENTS: Final = """
 select distinct on (i.referral_ref, i.to_org) i.case_ref, i.referral_ref, i.to_org, i.purpose,
-    i.source_org, i.confidentiality
+    i.source_org, i.confidentiality, '{}'::text[] as data_categories
 from unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[]) q(c, o, p, r)
 join delivery.intent i on i.case_ref = q.c and (q.o is null or i.to_org = q.o)
     and (q.p is null or i.purpose = q.p) and (q.r is null or i.referral_ref = q.r)
 where i.state <> 'not_sent'
 order by i.referral_ref, i.to_org
+"""
+
+
+_HOLDERS: Final = """
+select i.case_ref, i.referral_ref, i.to_org, i.source_org, i.confidentiality,
+    array_agg(distinct k order by k) as data_categories
+from unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) q(c, o, p, lost)
+join delivery.intent i on i.case_ref = q.c and i.to_org = q.o and i.purpose = q.p
+cross join unnest(i.data_categories) k
+where i.state <> 'not_sent' and k = any(string_to_array(q.lost, ','))
+group by i.case_ref, i.referral_ref, i.to_org, i.source_org, i.confidentiality
+order by i.referral_ref, i.to_org
+"""
+_STANDING: Final = """
+select q.n, i.referral_ref, array_agg(distinct k) as data_categories
+from unnest($1::uuid[], $2::text[]) with ordinality q(c, o, n)
+join delivery.intent i on i.case_ref = q.c and i.to_org = q.o
+cross join unnest(i.data_categories) k
+where i.state <> 'not_sent' and not exists (
+    select from delivery.erasure e where e.referral_ref = i.referral_ref and e.to_org = i.to_org
+       and (e.data_categories = '{}' or k = any(e.data_categories)))
+group by q.n, i.referral_ref
 """
 
 
@@ -124,6 +146,30 @@ async def recipients(
     if not rows:
         return []
     return list(await conn.fetch(_RECIPIENTS, *(list(c) for c in zip(*rows, strict=True))))
+
+
+async def holders(
+    conn: Conn, rows: Sequence[tuple[UUID, str, str, tuple[str, ...]]]
+) -> list[asyncpg.Record]:
+    """Who may hold which of (case, org, purpose, categories): a row for each referral and org."""
+    if not rows:
+        return []
+    lost = [",".join(categories) for *_, categories in rows]
+    columns = list(zip(*rows, strict=True))[:3]
+    return list(await conn.fetch(_HOLDERS, *(list(c) for c in columns), lost))
+
+
+Standing = Mapping[UUID, frozenset[str]]
+"""Categories that a recipient may hold of a case by referral, but for what it shall delete."""
+
+
+async def standing(conn: Conn, lanes: Sequence[tuple[UUID, str]]) -> list[Standing]:
+    """What may be held of each (case, org)."""
+    rows = await conn.fetch(_STANDING, [c for c, _ in lanes], [o for _, o in lanes])
+    found: list[dict[UUID, frozenset[str]]] = [{} for _ in lanes]
+    for row in rows:
+        found[row["n"] - 1][row["referral_ref"]] = frozenset(row["data_categories"])
+    return list(found)
 
 
 def intent_leaf(intent: Intent, kind: Any, now: datetime, rule: str, cell: str) -> Leaf:

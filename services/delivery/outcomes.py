@@ -7,6 +7,7 @@ whatever may have reached a partner after a withdrawal is asked back again, and 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
+from uuid import UUID
 
 import asyncpg
 
@@ -99,8 +100,12 @@ class Recorder:
                 events.append(
                     intents.refused(task, outcome.rule, outcome.policy_version, kept.ref, now)
                 )
-        late = {(i.referral_ref, i.to_org) for i, state in closed if state != "not_sent"}
-        made = await erasures.again(conn, sorted(late)) if late else []
+        late: dict[tuple[UUID, str], frozenset[str]] = {}
+        for intent, state in closed:
+            if state != "not_sent":
+                pair = intent.referral_ref, intent.to_org
+                late[pair] = late.get(pair, frozenset()) | frozenset(intent.data_categories)
+        made = await erasures.again(conn, late) if late else []
         await erasures.queue(conn, made)
         await put_events(conn, events)
         await append_leaves(conn, [*leaves, *erasures.leaves_of(made, now, self._cell)])

@@ -97,13 +97,15 @@ def _command_id(own: UUID, version: str, position: int) -> UUID:
 
 
 async def _poll_erasures(parts: Parts) -> None:
-    for erasure, asked in await erasures.waiting(parts.pool):
+    for erasure in await erasures.waiting(parts.pool):
         partner = await parts.partners.get(erasure.to_org)
         if partner is None:
             continue
         try:
             client = parts.links.client(partner)
-            found = await client.find_task(bundle.erasure_criteria(parts.frame.base, asked))
+            found = await client.find_task(
+                bundle.erasure_criteria(parts.frame.base, erasure.task_id)
+            )
         except ConnectorError as error:
             parts.log.info("poll-failed", org=partner.org, rule=error.rule)
             continue

@@ -18,7 +18,8 @@ from connectors.sdk.errors import Refuse
 from connectors.sdk.types import Release
 from schemas.codes import Lang
 from services.delivery.authority import Authorised
-from services.delivery.domain import need_of, trimmed
+from services.delivery.domain import Task, need_of, trimmed
+from services.delivery.intents import Standing
 from services.kit.aliases import alias
 from services.kit.partners import Partner
 from services.kit.ports import ReferralState, ReleaseResult
@@ -87,11 +88,19 @@ def outgoing(
     )
 
 
-def transaction(out: Outgoing, kind: str, *, again: bool) -> bytes:
-    """The Bundle of a task of this kind."""
-    if kind == "update":
-        return bundle.update(out)
-    return bundle.again(out) if again else bundle.content(out)
+def transaction(out: Outgoing, task: Task, standing: Standing) -> bytes:
+    """The Bundle of a task.
+
+    A person is one Patient at a recipient, so it is written anew only where that takes nothing
+    from what stands there by another referral.
+    """
+    others = [held for ref, held in standing.items() if ref != task.referral_ref]
+    whole = frozenset[str]().union(*others) <= set(out.categories)
+    if task.kind == "update":
+        return bundle.update(out, renew_person=whole)
+    if task.again:
+        return bundle.again(out)
+    return bundle.content(out, renew_person=whole and bool(others))
 
 
 def _language(code: str) -> Lang:

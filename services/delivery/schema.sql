@@ -24,9 +24,10 @@ create table delivery.task (
     field_path text,
     confirmed boolean not null default false,
     created_at timestamptz not null default clock_timestamp(),
-    ended_at timestamptz,
-    unique (referral_ref, to_org, kind, version)
+    ended_at timestamptz
 ) with (fillfactor = 70);
+create unique index task_once on delivery.task (referral_ref, to_org, kind, version)
+    where kind <> 'erasure';
 comment on column delivery.task.doubtful is 'The partner may hold it: search there before sending.';
 comment on column delivery.task.again is 'Content was delivered before and is to be replaced.';
 create index task_lane on delivery.task (case_ref, to_org, seq)
@@ -77,13 +78,18 @@ create table delivery.erasure (
     state text not null default 'requested'
         check (state in ('requested', 'sent', 'acknowledged', 'overdue')),
     round integer not null default 1,
+    data_categories text[] not null default '{}',
+    task_id uuid,
     effect text,
     requested_at timestamptz not null default clock_timestamp(),
     due_at timestamptz not null,
     sent_at timestamptz,
     reported_at timestamptz,
-    unique (referral_ref, to_org)
+    unique (referral_ref, to_org, data_categories)
 );
+comment on column delivery.erasure.data_categories is 'What is to go; none named: everything.';
+comment on column delivery.erasure.task_id is 'The task that takes the present round there.';
+create index erasure_task on delivery.erasure (task_id);
 create index erasure_waiting on delivery.erasure (due_at) where state <> 'acknowledged';
 
 create table delivery.alias (
@@ -133,13 +139,13 @@ as $$
     select exists (select from ended)
 $$;
 create function delivery.erasures(most integer)
-returns table (erasure_ref uuid, case_ref uuid, referral_ref uuid, to_org text, state text,
-               effect text, requested_at timestamptz, due_at timestamptz, sent_at timestamptz,
+returns table (erasure_ref uuid, case_ref uuid, referral_ref uuid, to_org text,
+               data_categories text[], state text, effect text, requested_at timestamptz, due_at timestamptz, sent_at timestamptz,
                reported_at timestamptz)
 language sql stable security definer set search_path = delivery, pg_temp
 as $$
-    select e.erasure_ref, e.case_ref, e.referral_ref, e.to_org, e.state, e.effect, e.requested_at,
-           e.due_at, e.sent_at, e.reported_at
+    select e.erasure_ref, e.case_ref, e.referral_ref, e.to_org, e.data_categories, e.state,
+           e.effect, e.requested_at, e.due_at, e.sent_at, e.reported_at
       from erasure e order by e.state = 'acknowledged', e.requested_at desc limit most
 $$;
 grant execute on function delivery.held_tasks, delivery.mend, delivery.give_up, delivery.erasures

@@ -30,7 +30,7 @@ select i, k, c, r, t, p, s, f, v, exists (
        and e.kind = 'content' and e.state = 'done')
 from unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[],
     $8::text[], $9::int[]) with ordinality q(i, k, c, r, t, p, s, f, v, o) order by o
-on conflict (referral_ref, to_org, kind, version) do nothing
+on conflict (referral_ref, to_org, kind, version) where kind <> 'erasure' do nothing
 """
 _GATE: Final = "select from delivery.claiming for update"
 _CLAIM: Final = f"""

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, TypeVar
 
 import asyncpg
@@ -16,7 +17,7 @@ import asyncpg
 from connectors.fhir_r4.client import Call, FhirClient
 from connectors.fhir_r4.outbound import bundle
 from connectors.sdk.errors import ConnectorError, Refuse
-from services.delivery import erasures, store
+from services.delivery import erasures, intents, store
 from services.delivery.authority import CHANGED, NOT_OURS, Authorised, Authority, Denied
 from services.delivery.confirming import Confirmer
 from services.delivery.domain import (
@@ -29,6 +30,7 @@ from services.delivery.domain import (
     need_of,
     wait_after,
 )
+from services.delivery.intents import Standing
 from services.delivery.links import Links
 from services.delivery.outcomes import Recorder
 from services.delivery.render import Frame, outgoing, transaction
@@ -82,6 +84,7 @@ class Worker:
         self._vault_away = False
         window = parts.window_ms
         self._read = _batched(parts.referral.read, window)
+        self._standing = _batched(partial(intents.standing, parts.pool), window)
         self._authorise = _batched(parts.authority.authorise, window, retry_singly=False)
         self._release = _batched(parts.vault.release, window, retry_singly=False)
         self._record = _batched(parts.recorder.record, window)
@@ -194,6 +197,7 @@ class Worker:
             rule = "facts-gone" if state.service_type is None else "service-type-not-referred"
             await self._record(_suppressed(task, Denied(rule=rule)))
             return
+        standing = await self._standing((task.case_ref, task.to_org))
         granted = await self._authorise(_ask(task, state, categories_now(state, need)))
         if isinstance(granted, Denied):
             await self._denied(task, granted)
@@ -207,12 +211,13 @@ class Worker:
                 Outcome(result="not_sent", rule=rule, task=task, grant_ref=ref, wait=wait)
             )
             return
-        await self._call(task, state, granted, released, client)
+        await self._call(task, state, standing, granted, released, client)
 
     async def _call(
         self,
         task: Task,
         state: ReferralState,
+        standing: Standing,
         granted: Authorised,
         released: ReleaseResult,
         client: FhirClient,
@@ -222,7 +227,7 @@ class Worker:
         try:
             source = await self._source(state)
             out = outgoing(self._parts.frame, state, granted, released, source, self._parts.clock())
-            body = transaction(out, task.kind, again=task.again)
+            body = transaction(out, task, standing)
             call = Call(
                 key=task.task_id,
                 deadline=granted.until,
@@ -267,10 +272,13 @@ class Worker:
         parts = self._parts
         partner = await parts.partners.get(task.to_org)
         erasure = await erasures.of_task(parts.pool, task)
+        if erasure is None:
+            await self._record(Outcome(result="disclosed", rule="superseded", task=task))
+            return
         try:
             if partner is None:
                 raise Refuse("recipient-unknown", "Task.owner")
-            answer = await self._request_erasure(parts.links.client(partner), task)
+            answer = await self._request_erasure(parts.links.client(partner), erasure)
         except ConnectorError as error:
             failed = after_failure(task, error, None)
             await self._record(failed)
@@ -284,11 +292,18 @@ class Worker:
             step("erasure.recorded")
         await self._record(Outcome(result="disclosed", rule="requested", task=task))
 
-    async def _request_erasure(self, client: FhirClient, task: Task) -> dict[str, object]:
+    async def _request_erasure(
+        self, client: FhirClient, erasure: erasures.Erasure
+    ) -> dict[str, object]:
         frame = self._parts.frame
-        own = alias(frame.alias_key, "task", task.referral_ref, task.to_org)
-        ref = task.task_id  # of this round, so that a repeated request is not taken for the first
-        body = bundle.erasure(base=frame.base, to_org=task.to_org, erasure_ref=ref, task_id=own)
+        ref = erasure.task_id  # of this round, so that a repeat is not taken for the first
+        body = bundle.erasure(
+            base=frame.base,
+            to_org=erasure.to_org,
+            erasure_ref=ref,
+            task_id=alias(frame.alias_key, "task", erasure.referral_ref, erasure.to_org),
+            categories=erasure.data_categories,
+        )
         criteria = bundle.erasure_criteria(frame.base, ref)
         return await client.request_erasure(body, criteria, Call(key=ref))
 

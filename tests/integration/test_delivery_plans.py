@@ -99,5 +99,9 @@ async def test_no_hot_statement_scans_a_table(pools: dict[str, Any]) -> None:
     await intents.close(delivery, [(uuid4(), "unknown")])
     await intents.lost(delivery, now)
     await intents.of_tasks(delivery, [t.task_id for t in held], ("open", "unknown"))
-    await erasures.again(delivery, [(uuid4(), "refugio-1")])
+    await erasures.again(delivery, {(uuid4(), "refugio-1"): frozenset({"contact"})})
+    await erasures.waiting(delivery)
+    lost = [(t.case_ref, t.to_org, t.purpose, ("pseudonymous_core",)) for t in held]
+    assert await intents.holders(delivery, lost)
+    assert await intents.standing(delivery, [(t.case_ref, t.to_org) for t in held])
     assert {name: await scans(pool, name) for name, pool in pools.items()} == before

@@ -5,6 +5,7 @@ unknown, later content replaces what stands under our identifiers. The Task come
 server which works in order never shows a request without its person.
 """
 
+from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
@@ -22,12 +23,17 @@ from connectors.fhir_r4.outbound.patient import patient
 from connectors.fhir_r4.outbound.request import consent, service_request, task
 
 ERASE: Final = "erase"
+ERASE_CATEGORIES: Final = "erase-categories"
+"""A code of its own: who does not know it deletes nothing, instead of everything."""
 
 
-def content(out: Outgoing) -> bytes:
-    """The first delivery of a referral: conditional creates of Patient, request, consent, Task."""
+def content(out: Outgoing, *, renew_person: bool = False) -> bytes:
+    """The first delivery of a referral: conditional creates of Patient, request, consent, Task.
+
+    `renew_person`: a Patient that is there by an earlier referral becomes what is granted now.
+    """
     entries = [
-        _created(patient(out), urn(out.ids.patient), _person(out)),
+        _person_of(out, renew=renew_person),
         _created(consent(out), urn(out.ids.consent), _ours(out, "consent", out.ids.consent)),
         _created(
             service_request(out),
@@ -41,12 +47,17 @@ def content(out: Outgoing) -> bytes:
 
 def again(out: Outgoing) -> bytes:
     """A referral sent again: everything that stands under our identifiers is replaced."""
-    return _transaction([*_changed(out), _replaced(task(out), urn(out.ids.task), _task(out))])
+    return _transaction(
+        [*_changed(out, renew=True), _replaced(task(out), urn(out.ids.task), _task(out))]
+    )
 
 
-def update(out: Outgoing) -> bytes:
-    """Content that changed since: what stands under our identifiers becomes what is granted now."""
-    return _transaction(_changed(out))
+def update(out: Outgoing, *, renew_person: bool = True) -> bytes:
+    """Content that changed since: what stands under our identifiers becomes what is granted now.
+
+    Without `renew_person` the Patient stays as it is.
+    """
+    return _transaction(_changed(out, renew=renew_person))
 
 
 def resource(out: Outgoing, kind: str) -> bytes:
@@ -59,9 +70,9 @@ def resource(out: Outgoing, kind: str) -> bytes:
     return orjson.dumps({**made(out), "id": str(own)})
 
 
-def _changed(out: Outgoing) -> list[Resource]:
+def _changed(out: Outgoing, *, renew: bool) -> list[Resource]:
     return [
-        _replaced(patient(out), urn(out.ids.patient), _person(out)),
+        _person_of(out, renew=renew),
         _replaced(consent(out), urn(out.ids.consent), _ours(out, "consent", out.ids.consent)),
         _replaced(
             service_request(out),
@@ -71,21 +82,35 @@ def _changed(out: Outgoing) -> list[Resource]:
     ]
 
 
-def erasure(*, base: str, to_org: str, erasure_ref: UUID, task_id: UUID) -> bytes:
-    """The request to delete what was received with one of our Tasks; it names nothing else."""
+def erasure(
+    *, base: str, to_org: str, erasure_ref: UUID, task_id: UUID, categories: Sequence[str] = ()
+) -> bytes:
+    """The request to delete what was received with one of our Tasks; it names nothing else.
+
+    With `categories`, only what belongs to them is to go and the rest stays.
+    """
+    code = ERASE_CATEGORIES if categories else ERASE
     resource: Resource = {
         "resourceType": "Task",
         "identifier": [{"system": naming(base, "erasure"), "value": str(erasure_ref)}],
         "status": "requested",
         "intent": "order",
-        "code": {"coding": [{"system": system(base, "task_code"), "code": ERASE}]},
+        "code": {"coding": [{"system": system(base, "task_code"), "code": code}]},
         "focus": {
             "type": "Task",
             "identifier": {"system": naming(base, "task"), "value": str(task_id)},
         },
         "owner": {"reference": f"Organization/{to_org}"},
     }
+    if categories:
+        resource["input"] = [_category(base, one) for one in categories]
     return orjson.dumps(resource)
+
+
+def _category(base: str, code: str) -> Resource:
+    kind = {"coding": [{"system": system(base, "task_input"), "code": "data-category"}]}
+    value = {"coding": [{"system": system(base, "data_category"), "code": code}]}
+    return {"type": kind, "valueCodeableConcept": value}
 
 
 def erasure_effect(answer: Resource) -> str | None:
@@ -132,6 +157,11 @@ def task_criteria(base: str, task_id: UUID) -> str:
 def erasure_criteria(base: str, erasure_ref: UUID) -> str:
     """Search criteria for our erasure Task at a partner."""
     return f"identifier={naming(base, 'erasure')}|{erasure_ref}"
+
+
+def _person_of(out: Outgoing, *, renew: bool) -> Resource:
+    write = _replaced if renew else _created
+    return write(patient(out), urn(out.ids.patient), _person(out))
 
 
 def _person(out: Outgoing) -> str:
