@@ -6,6 +6,7 @@ that SIGTERM ends everything within three seconds. Rules live in the services.
 """
 
 import asyncio
+import resource
 import signal
 import sys
 import time
@@ -287,6 +288,7 @@ def _why(error: Exception) -> str:
 
 
 def run(name: str, settings: Settings, builders: Mapping[str, Build]) -> int:
-    """Run these services until SIGTERM; answers the exit status."""
+    """Run these services until SIGTERM; answers the exit status. Memory never becomes a file."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_main(Host(name, settings), builders))

@@ -8,6 +8,7 @@ ours and is left out; that the sender keeps a ledger of its own is its business 
 
 import asyncio
 import json
+import os
 import socket
 import sys
 import time
@@ -23,6 +24,7 @@ from uuid import UUID
 
 import aiohttp
 import asyncpg
+import psutil
 import pytest
 from aiohttp import web
 
@@ -48,7 +50,8 @@ from tests.support.canary_places import (
 from tests.support.canary_traffic import NAMES, Sent, Traffic
 from tests.support.hub import Hub, running_hub
 
-REFERRALS = 60
+REFERRALS = int(os.environ.get("CANARY_REFERRALS", "60"))
+"""With 1,000 of them, every field has carried every identity."""
 PEOPLE = identities()
 
 
@@ -427,8 +430,13 @@ def test_metrics_and_processes_name_nobody(run: Run, scanner: Scanner) -> None:
         host, port = plan.ready_address(run.hub.settings, name)
         with urllib.request.urlopen(f"http://{host}:{port}/metrics") as answer:
             scanner.scan_text(f"metrics of {name}", answer.read().decode())
-    found = [processes.find(run.hub.place, name) for name in processes.names(run.hub.place)]
-    scan_processes(scanner, [process for process in found if process is not None])
+    names = processes.names(run.hub.place)
+    found = {name: processes.find(run.hub.place, name) for name in names}
+    scan_processes(scanner, [process for process in found.values() if process is not None])
+    for name in (plan.HUB, plan.VAULT):
+        process = found[name]
+        assert process is not None
+        assert process.rlimit(psutil.RLIMIT_CORE) == (0, 0), "a crash would write memory to disk"
     clean(scanner, "metrics of hub", "metrics of vault", "process arguments")
 
 

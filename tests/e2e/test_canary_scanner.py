@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 from kafka import KafkaProducer
 
+from services.console.local.place import Place
 from tests.support.canary import ENCODINGS, KINDS, Scanner, encoded, identities
 from tests.support.canary_places import (
     scan_database,
@@ -140,7 +141,7 @@ def test_values_in_tables_deleted_rows_and_the_log_of_postgresql_are_found(
 
 
 def test_values_in_keys_headers_and_values_of_records_are_found(
-    scanner: Scanner, kafka: Kafka
+    scanner: Scanner, kafka: Kafka, place: Place
 ) -> None:
     producer = KafkaProducer(**kafka.client(), compression_type="gzip")
     name, token, number = WHO.name.encode(), WHO.token.encode(), WHO.number.encode()
@@ -149,3 +150,9 @@ def test_values_in_keys_headers_and_values_of_records_are_found(
     producer.close()
     assert scan_topics(scanner, kafka)["cauce.case"] == 3
     assert {hit.kind for hit in scanner.hits} == {"name", "token", "number"}
+    scanner.hits.clear()
+    plain = KafkaProducer(**kafka.client())
+    plain.send("cauce.dead", key=b"k", value=WHO.birth.encode())
+    plain.close()
+    scan_files(scanner, place.kafka, lambda _: "segments")
+    assert ("segments", "birth") in {(hit.place, hit.kind) for hit in scanner.hits}

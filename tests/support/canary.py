@@ -194,7 +194,7 @@ class Scanner:
         found = []
         for end, (number, kind, encoding, length) in automaton.iter(text):
             start = end + 1 - length
-            around = text[max(0, start - 40) : end + 40].encode("utf-8", "replace")
+            around = text[max(0, start - 40) : end + 40].encode("latin-1", "replace")
             found.append(Hit(place, kind, number, encoding, around))
         self.hits += found
         return found
