@@ -56,6 +56,8 @@ def _refusal(refused: Refused, request: Request) -> Response:
         language(request.headers.get("accept-language"))
     ]
     body = {"error": fault.code, "error_rule": fault.rule, "error_description": text}
+    if fault.field:
+        body["error_field"] = fault.field
     return _json(body, refused.http)
 
 

@@ -1,0 +1,156 @@
+"""Every refusal by FHIR on a running hub: right, in three languages, echoing and keeping nothing.
+
+One play of all cases serves the tests: each changed request is sent between two digests of all
+tables and topics; when all were refused, each request is sent unchanged, and accepted.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+
+import asyncpg
+import pytest
+
+from services.console.local import plan
+from services.console.local.place import Place
+from services.kit.errors import catalogue
+from services.kit.settings import Settings
+from tests.support.hub import Hub, running_hub
+from tests.support.refusals import (
+    ALLOWED_HEADERS,
+    LANGUAGES,
+    Case,
+    Played,
+    expected,
+    play,
+    send,
+)
+from tests.support.refusals_fuzz import MARK, assert_no_echo, fuzzed
+from tests.support.refusals_rules import DRIVEN, RULED, prepare_cases
+from tests.support.refusals_task import TASK_CASES, prepare_referrals
+from tests.support.refusals_wire import WIRE, use_jti
+from tests.support.refusals_world import content, quiet, register, world
+from tests.support.servers import Databases, Kafka
+
+pytestmark = pytest.mark.timeout(300)
+ALL = (*WIRE, *RULED, *TASK_CASES, *DRIVEN)
+
+
+@dataclass
+class Play:
+    """The whole run."""
+
+    cases: dict[str, Played]
+    content_before: dict[str, str]
+    content_after: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def keys(pg: Databases) -> dict[str, bytes]:
+    """Keys of the registered partners."""
+
+    async def fill() -> dict[str, bytes]:
+        admin = await asyncpg.connect(pg.admin_dsn)
+        made: dict[str, bytes] = {}
+        await register(admin, made)
+        await admin.close()
+        return made
+
+    return asyncio.run(fill())
+
+
+@pytest.fixture(scope="module")
+def edge(secrets: Place, settings: Settings, keys: dict[str, bytes]) -> Iterator[Hub]:
+    """Vault and hub."""
+    with running_hub(secrets, settings, (plan.VAULT, plan.HUB)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def played(edge: Hub, pg: Databases, kafka: Kafka, keys: dict[str, bytes]) -> Play:
+    """All cases."""
+    return asyncio.run(_play(edge, pg, kafka, keys))
+
+
+async def _play(edge: Hub, pg: Databases, kafka: Kafka, keys: dict[str, bytes]) -> Play:
+    done: dict[str, Played] = {}
+    async with world(edge, pg, kafka, keys) as w:
+        await use_jti(w)
+        await prepare_cases(w)
+        await prepare_referrals(w)
+        requests = {case.name: case.make(w, number) for number, case in enumerate(ALL)}
+        await quiet(w)
+        before = await content(w)
+        for case in (*WIRE, *RULED, *TASK_CASES):
+            done[case.name] = await play(w, case, requests[case.name])
+        after = await content(w)
+        for case in DRIVEN:
+            await quiet(w)
+            done[case.name] = await play(w, case, requests[case.name])
+        for case in ALL:
+            done[case.name].accepted = await send(w, requests[case.name])
+    return Play(done, before, after)
+
+
+def test_every_row_of_the_catalogue_has_a_case_and_every_case_a_row() -> None:
+    assert {(case.code, case.rule) for case in ALL} == set(catalogue())
+    assert len({case.name for case in ALL}) == len(ALL)
+
+
+@pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
+def test_one_change_is_refused_and_without_it_the_request_is_accepted(
+    case: Case, played: Play
+) -> None:
+    found = played.cases[case.name]
+    for lang in LANGUAGES:
+        answer = found.refused[lang]
+        assert answer.body == expected(case, answer, lang)
+        assert answer.status == catalogue()[case.code, case.rule].http
+        assert set(answer.headers) <= ALLOWED_HEADERS
+        assert ("retry-after" in answer.headers) == case.retry_after
+    assert found.before.changed(found.after) == []
+    new = list(found.after.refusals[len(found.before.refusals) :])
+    assert [reasons for _, reasons in new] == ([(f"{case.code}/{case.rule}",)] * case.kept)
+    assert found.after.refusals[: len(found.before.refusals)] == found.before.refusals
+    assert found.accepted is not None
+    assert found.accepted.status < 300, found.accepted.raw
+
+
+def test_english_readers_get_another_text(played: Play) -> None:
+    for case in ALL:
+        found = played.cases[case.name].refused
+        assert found["en"].raw not in (found["es"].raw, found["pt"].raw)
+
+
+def test_not_one_record_of_a_topic_is_new_or_changed(played: Play) -> None:
+    assert played.content_before == played.content_after
+    assert any(value for value in played.content_before.values())
+
+
+def test_nothing_unforeseen_was_logged(played: Play, edge: Hub) -> None:
+    assert "unforeseen" not in edge.log(plan.HUB)
+
+
+def test_of_300_random_changes_none_is_an_error_of_ours_or_echoed(
+    played: Play, edge: Hub, pg: Databases, kafka: Kafka, keys: dict[str, bytes]
+) -> None:
+    statuses = asyncio.run(_fuzz(edge, pg, kafka, keys))
+    assert statuses[200] > 0
+    assert statuses[400] > 50
+    assert statuses[422] > 50
+    assert not [status for status in statuses if status >= 500]
+    assert MARK not in edge.log(plan.HUB)
+
+
+async def _fuzz(edge: Hub, pg: Databases, kafka: Kafka, keys: dict[str, bytes]) -> Counter[int]:
+    statuses: Counter[int] = Counter()
+    random = Random(20_260)
+    async with world(edge, pg, kafka, keys) as w:
+        for number in range(300):
+            request = fuzzed(random, w, 5000 + number)
+            answer = await send(w, request)
+            statuses[answer.status] += 1
+            assert_no_echo(request, answer)
+    return statuses
