@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -209,7 +210,7 @@ class Fire:
         if not self.disturb:
             return
         for number, (what, name) in enumerate(BLOWS):
-            await self._until(lambda n=number: self._begun * len(BLOWS) >= self.count * (n + 0.5))
+            await self._until(partial(self._reached, number))
             await self._arm()
             self.mode = f"{name} {what}"
             self._struck.set()
@@ -218,6 +219,9 @@ class Fire:
             self._struck.clear()
             await blow
             self.mode, self._blown = CALM, time.monotonic()
+
+    def _reached(self, blow: int) -> bool:
+        return self._begun * len(BLOWS) >= self.count * (blow + 0.5)
 
     async def _arm(self) -> None:
         self._armed = True

@@ -7,7 +7,8 @@ shelters as processes of their own, and a client of the source.
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Iterable, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -221,9 +222,9 @@ class World:
             raw = await answer.read()
             return answer.status, orjson.loads(raw) if raw else None, dict(answer.headers)
 
-    async def alias(self, org: str, kind: str, referral_ref: UUID) -> UUID:
-        """What an organisation calls a thing of a referral."""
-        found: UUID = await self.admin.fetchval(
+    async def alias(self, org: str, kind: str, referral_ref: UUID) -> UUID | None:
+        """What an organisation calls a thing of a referral; None when it has no part in it."""
+        found: UUID | None = await self.admin.fetchval(
             "select alias from gateway.alias where org = $1 and kind = $2 and referral_ref = $3",
             org,
             kind,
@@ -247,6 +248,17 @@ class Referred:
     referral_ref: UUID
     case_ref: UUID
     consent_ref: UUID
+
+
+async def until(check: Callable[[], Awaitable[Any]], what: str, seconds: float = 30) -> Any:
+    """Ask again until the answer is true, and give it back."""
+    end = time.monotonic() + seconds
+    while True:
+        found = await check()
+        if found:
+            return found
+        assert time.monotonic() < end, what
+        await asyncio.sleep(0.05)
 
 
 @asynccontextmanager
