@@ -112,7 +112,7 @@ async def world(bare_hub: Hub, pg: Databases) -> AsyncIterator[World]:
 
 async def send(world: World, row: Row, **changes: Any) -> tuple[int, Any]:
     org = KINDS[row.kind]
-    fields = {
+    fields: dict[str, Any] = {
         "person": person(next(PEOPLE)),
         "to_org": org,
         "entry": f"{org}-casa",
@@ -149,6 +149,7 @@ async def test_a_service_is_referred_for_its_purpose_with_its_row(world: World, 
         " where a.alias::text = $1 and e.type = 'referral.requested'",
         task,
     )
+    assert found is not None
     assert found["purpose"] == row.purpose
     status, body = await send(world, row, categories=(*row.categories, row.excess))
     assert status == 422
@@ -179,7 +180,7 @@ async def test_asylum_goes_to_the_un_agency_alone(world: World) -> None:
 
 @pytest.mark.parametrize("row", ROWS[::5], ids=str)
 async def test_an_emergency_carries_core_and_contact_alone(world: World, row: Row) -> None:
-    urgent = {
+    urgent: dict[str, Any] = {
         "purpose": "emergency",
         "legal_basis": "vital_interest",
         "basis_reason": "danger_to_life",

@@ -129,7 +129,7 @@ def _effects(found: Judged, facts: Facts) -> None:
     first: dict[UUID, datetime] = {}
     for record in facts.journal:
         case_ref = facts.case_of_key.get(record.get("key", ""))
-        if record["kind"] != "effect" or case_ref not in facts.ended:
+        if record["kind"] != "effect" or case_ref is None or case_ref not in facts.ended:
             continue
         at = datetime.fromisoformat(record["at"])
         if not any(_is_content(r) for r in record["resources"]):

@@ -128,7 +128,7 @@ def home_of(place: Place, org: str) -> Path:
     return home
 
 
-async def enter(hub: Hub, admin: asyncpg.Connection, orgs: Iterable[Organisation]) -> None:
+async def enter(hub: Hub, admin: Any, orgs: Iterable[Organisation]) -> None:
     """Enter organisations as active partners."""
     networks = hub.settings.egress_private_networks
     known = Known(manifests=manifests(), private_networks=networks, entry_ids={})
@@ -207,6 +207,7 @@ class World:
             " where a.alias = $1 and a.org = 'ong-norte'",
             UUID(ids["Task"]),
         )
+        assert row is not None
         return Referred(ids=ids, **{k: row[k] for k in ("referral_ref", "case_ref", "consent_ref")})
 
     async def call(
