@@ -13,6 +13,12 @@ import asyncpg
 from services.kit.settings import Settings
 
 _INFRASTRUCTURE_CLASSES: Final = ("08", "40", "42", "53", "55", "57", "58", "XX")
+_BROKEN: Final = (
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the server died in the middle of an answer
+    OSError,
+    TimeoutError,
+)
 _IDLE_TIMEOUT: Final = "25P03"
 _ABORTED: Final = "25P02"
 
@@ -81,7 +87,7 @@ def is_infrastructure_fault(error: BaseException) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         return state[:2] in _INFRASTRUCTURE_CLASSES or state in (_IDLE_TIMEOUT, _ABORTED)
-    return isinstance(error, asyncpg.InterfaceError | OSError | TimeoutError | Unavailable)
+    return isinstance(error, (*_BROKEN, Unavailable))
 
 
 def is_data_fault(error: BaseException) -> bool:
