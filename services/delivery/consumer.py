@@ -19,7 +19,7 @@ from schemas import (
     ReferralStatusChanged,
 )
 from services.delivery import erasures, intents, store
-from services.delivery.domain import ACCEPTED, Task
+from services.delivery.domain import ACCEPTED, NARROWED, Task
 from services.kit.aliases import alias
 from services.kit.bus import Received
 from services.kit.leaf import append_leaves
@@ -36,8 +36,6 @@ TYPES: Final = frozenset(
     }
 )
 CORE: Final = "pseudonymous_core"
-NARROWED: Final = 1_000_000
-"""Added to a consent's version: the version of an update that no referral version stands for."""
 REVOKED: Final = 2_000_000
 """The same, added to the version of a referral that was revoked."""
 _ALIASES: Final = """

@@ -17,8 +17,9 @@ from services.kit.needs import EMERGENCY, Need, NoNeed, need_for
 from services.kit.ports import ReferralState
 
 Kind = Literal["content", "update", "erasure"]
-Result = Literal["disclosed", "not_sent", "unknown", "rejected", "held", "suppressed"]
-"""`rejected`: the partner saw and refused it; `held`: our mapping refused before anything left."""
+Result = Literal["disclosed", "not_sent", "unknown", "rejected", "held", "suppressed", "no_news"]
+"""`rejected`: the partner saw and refused it; `held`: our mapping refused before anything left;
+`no_news`: the partner has all of it already."""
 
 ACCEPTED: Final = frozenset(
     {"accepted", "scheduled", "in_progress", "on_hold", "cancel_requested", "completed"}
@@ -31,6 +32,9 @@ CLOSED: Final = frozenset(
 MAX_ATTEMPTS: Final = 30
 FIRST_WAIT: Final = timedelta(milliseconds=250)
 LONGEST_WAIT: Final = timedelta(seconds=60)
+NARROWED: Final = 1_000_000
+"""Added to a consent's version: the version of an update that no referral version stands for.
+Below it, an update is what the recipient's acceptance lets through."""
 LEASE: Final = timedelta(seconds=10)
 """How long a claim lasts: a call of 2 s and what surrounds it, with room."""
 
@@ -125,6 +129,14 @@ def need_of(state: ReferralState, org_type: str) -> Need | None:
 def categories_now(state: ReferralState, need: Need) -> tuple[str, ...]:
     """Categories that may leave in the referral's present status."""
     return need.releasable(state.data_categories, accepted=state.status in ACCEPTED)
+
+
+def no_news(task: Task, state: ReferralState, need: Need) -> bool:
+    """Whether an acceptance lets nothing through that was not sent before it."""
+    if task.kind != "update" or task.version >= NARROWED:
+        return False
+    before = need.releasable(state.data_categories, accepted=False)
+    return before == need.releasable(state.data_categories, accepted=True)
 
 
 def deadline_of(start: datetime, seconds: float, *ends: datetime | None) -> datetime:

@@ -27,6 +27,7 @@ STATES: Final = {
     "rejected": "unknown",
     "held": "not_sent",
     "suppressed": "not_sent",
+    "no_news": "not_sent",
 }
 """State of the intent by result: what a partner refused, it has seen."""
 ENDS: Final = {
@@ -34,6 +35,7 @@ ENDS: Final = {
     "rejected": "held",
     "held": "held",
     "suppressed": "suppressed",
+    "no_news": "done",
 }
 """State of the task by result; any other is tried again until attempts are spent."""
 Conn = Any

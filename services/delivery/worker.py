@@ -28,6 +28,7 @@ from services.delivery.domain import (
     after_failure,
     categories_now,
     need_of,
+    no_news,
     wait_after,
 )
 from services.delivery.intents import Standing
@@ -196,6 +197,9 @@ class Worker:
         if need is None:
             rule = "facts-gone" if state.service_type is None else "service-type-not-referred"
             await self._record(_suppressed(task, Denied(rule=rule)))
+            return
+        if no_news(task, state, need):
+            await self._record(Outcome(result="no_news", rule="no-news", task=task))
             return
         standing = await self._standing((task.case_ref, task.to_org))
         granted = await self._authorise(_ask(task, state, categories_now(state, need)))

@@ -149,6 +149,19 @@ async def test_contact_follows_once_the_recipient_accepts(path: Path, shelter: S
     assert patient["meta"]["versionId"] == "2"
 
 
+async def test_an_acceptance_that_lets_nothing_more_through_sends_nothing(
+    path: Path, shelter: Shelter
+) -> None:
+    ref = await path.request(categories=("pseudonymous_core",))
+    await path.deliver()
+    assert (await path.answer(ref, "accept")).changed
+    await path.deliver()
+    assert await path.tasks(ref) == [("content", "done", "taken"), ("update", "done", "no-news")]
+    assert effects(shelter, await task_id(path, ref, "update")) == []
+    assert await path.intents(ref) == ["disclosed"]
+    assert await path.leaves(ref) == ["disclosure_intent", "disclosed"]
+
+
 async def test_an_answer_that_never_came_is_resolved_by_looking_at_the_partner(
     path: Path, shelter: Shelter
 ) -> None:
