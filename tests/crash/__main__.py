@@ -1,7 +1,8 @@
 """`python -m tests.crash --full`: every step with every part killed, then the judgement.
 
-Without `--full`, what `make test` does: every step once. Exit status 0 only without a violation and
-with every step reached.
+`--frozen`: a second copy of the hub runs, and the first is frozen at every step until it is taken
+for dead. Without either, what `make test` does: every step once. Exit status 0 only without a
+violation and with every step reached.
 """
 
 import argparse
@@ -16,12 +17,18 @@ JUDGE_EVERY = 28
 TRIES = 3
 
 
-def walk(rig: Rig, traffic: Traffic, points: Sequence[Point]) -> list[Point]:
+def walk(
+    rig: Rig, traffic: Traffic, points: Sequence[Point], *, frozen: bool = False
+) -> list[Point]:
     """Strike at each point while traffic runs; answers the points that were never reached."""
     missed: list[Point] = []
     for n, point in enumerate(points):
         begun = time.monotonic()
-        reached = any(rig.strike(point, traffic, nth=1 + n % 3) for _ in range(TRIES))
+        nth = 1 + n % 3
+        reached = any(
+            rig.freeze(point.step, traffic) if frozen else rig.strike(point, traffic, nth=nth)
+            for _ in range(TRIES)
+        )
         if not reached:
             missed.append(point)
         took = time.monotonic() - begun
@@ -34,18 +41,24 @@ def main(words: Sequence[str]) -> int:
     """Walk, judge in between, report."""
     parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
     parser.add_argument("--full", action="store_true", help="each step with each part")
+    parser.add_argument("--frozen", action="store_true", help="freeze the hub at each step")
     parser.add_argument("--step", help="this step alone")
     parser.add_argument("--part", help="this part alone")
     options = parser.parse_args(words)
     points = every_point() if options.full or options.part else covering_points()
     points = [p for p in points if options.step in (None, p.step)]
     points = [p for p in points if options.part in (None, p.part)]
+    if options.frozen:
+        points = [Point(step, "hub") for step in dict.fromkeys(p.step for p in points)]
     failed = False
     with running_rig() as rig:
+        copy = rig.start_copy() if options.frozen else None
         for seed, start in enumerate(range(0, len(points), JUDGE_EVERY), start=1):
-            traffic = rig.traffic(seed)
+            traffic = rig.traffic(seed, withdraw_at=copy)
             with traffic:
-                missed = walk(rig, traffic, points[start : start + JUDGE_EVERY])
+                missed = walk(
+                    rig, traffic, points[start : start + JUDGE_EVERY], frozen=options.frozen
+                )
             violations = rig.judged(traffic)
             failed = failed or bool(missed or violations)
             sys.stdout.write(f"never reached: {missed}\n")

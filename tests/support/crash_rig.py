@@ -7,6 +7,7 @@ a start again.
 
 import asyncio
 import os
+import signal
 import sys
 import time
 from collections import Counter
@@ -38,6 +39,8 @@ COPY = "hub-2"
 PARTS = (plan.HUB, plan.VAULT, kafka_node.NAME, postgres.NAME)
 REACH_SECONDS = 25.0
 DOWN_SECONDS = 0.5
+FROZEN_SECONDS = 12.0
+"""Longer than a consumer may be silent (10 s) before its partitions go to another."""
 QUIET_SECONDS = 60.0
 _WAITING = {
     "events": "select count(*) from bus.pending",
@@ -101,6 +104,18 @@ class Rig:
         self._reap()
         time.sleep(DOWN_SECONDS)
         self.restart(point.part)
+        traffic.calm()
+        return True
+
+    def freeze(self, step: str, traffic: Traffic) -> bool:
+        """The hub stands still at a step until others have its work, then goes on as a zombie."""
+        frozen = processes.find(self.place, plan.HUB)
+        assert frozen is not None, "the hub does not run"
+        if not self.reach(Point(step, plan.HUB), how="freeze"):
+            return False
+        traffic.strike()
+        time.sleep(FROZEN_SECONDS)
+        frozen.send_signal(signal.SIGCONT)
         traffic.calm()
         return True
 
