@@ -4,10 +4,11 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 INSTALLED_DEV := .venv/.installed-dev
 T ?= tests connectors
+N ?= 2000
 UV_COMPILE := uv pip compile -q --generate-hashes --no-emit-index-url --no-header --no-annotate
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help install install-dev run down test check bench lint types imports unit lock clean
+.PHONY: help install install-dev run down test check bench lint types imports unit withdrawals lock clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -57,6 +58,9 @@ unit: $(INSTALLED_DEV) ## Unit and contract tests: no broker, no database
 
 bench: $(INSTALLED) ## Measure this machine: rate, latency, CPU by part (JSON)
 	$(BIN)/python -m bench
+
+withdrawals: $(INSTALLED_DEV) ## Withdrawals aimed at calls under way, with kills; histogram (N=2000)
+	$(BIN)/python -m tests.support.withdrawal --count $(N)
 
 lock: $(INSTALLED_DEV) ## Resolve the dependencies again and write both requirement files (needs uv)
 	$(UV_COMPILE) --python $(BIN)/python --extra build pyproject.toml -o requirements.txt

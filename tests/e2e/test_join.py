@@ -185,6 +185,7 @@ def test_linking_by_codes_does_no_better_than_their_frequencies_allow(met: Met) 
     mean = sum(runs) / len(runs)
     print(f"linked {mean:.1f} of {PEOPLE}, allowed {expected:.0f} ± {spread:.1f}")
     assert mean <= expected + 3 * spread
+    assert mean >= expected / 2, "the attack does not even use the codes"
 
 
 def test_the_attack_finds_everybody_when_one_value_is_common() -> None:

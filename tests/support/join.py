@@ -20,6 +20,7 @@ from aiohttp import web
 UUIDS: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 DAY: Final = re.compile(r"^\d{4}(-\d{2}(-\d{2})?)?$|^\d{1,2}$")
 """Calendar days, and versions of a referral, which are small numbers."""
+USUAL: Final = 0.95
 TRANSPORT: Final = frozenset({"content-length", "transfer-encoding", "connection", "date", "etag"})
 """Headers of the connection itself. `Date` is the hub's clock, `ETag` a version number; sizes are
 clues of the attack below."""
@@ -153,33 +154,33 @@ def profiles(
 
 
 def linked(one: Sequence[Profile], other: Sequence[Profile], chance: random.Random) -> int:
-    """How many people the attack links: same codes first, then common values, then like sizes."""
-    hits = 0
-    classes: dict[tuple[str, ...], list[Profile]] = defaultdict(list)
-    for profile in _without_constants(other):
-        classes[profile.codes].append(profile)
-    mine = list(_without_constants(one))
+    """How many people the attack links right: by common values, then codes, then like sizes.
+
+    Codes that nearly everybody of a recipient has tell nobody apart and are left out.
+    """
+    common = _usual(one) | _usual(other)
+    left = [(profile, frozenset(profile.codes) - common) for profile in other]
+    mine = list(one)
     chance.shuffle(mine)
+    hits = 0
     for profile in mine:
-        candidates = classes[profile.codes]
-        if not candidates:
-            continue
-        best = max(candidates, key=lambda c: (_alike(profile, c), chance.random()))
-        candidates.remove(best)
-        hits += best.person == profile.person
+        codes = frozenset(profile.codes) - common
+        best = max(left, key=lambda c: (*_alike(profile, codes, *c), chance.random()))
+        left.remove(best)
+        hits += best[0].person == profile.person
     return hits
 
 
-def _alike(one: Profile, other: Profile) -> tuple[int, int]:
-    return len(one.values & other.values), -abs(sum(one.sizes) - sum(other.sizes))
-
-
-def _without_constants(found: Sequence[Profile]) -> Iterator[Profile]:
-    """Without what every person of a recipient has: it tells nobody apart."""
+def _usual(found: Sequence[Profile]) -> frozenset[str]:
     counts = Counter(code for profile in found for code in profile.codes)
-    for profile in found:
-        kept = tuple(c for c in profile.codes if counts[c] < len(found))
-        yield Profile(person=profile.person, codes=kept, sizes=profile.sizes, values=profile.values)
+    return frozenset(code for code, count in counts.items() if count > USUAL * len(found))
+
+
+def _alike(
+    one: Profile, codes: frozenset[str], other: Profile, others: frozenset[str]
+) -> tuple[int, int, int]:
+    sizes = abs(sum(one.sizes) - sum(other.sizes))
+    return len(one.values & other.values), -len(codes ^ others), -sizes
 
 
 def allowed_hits(facts: Iterable[tuple[str, ...]]) -> tuple[float, float]:

@@ -49,8 +49,10 @@ PARTS = (0.0, 0.05, 0.2, 0.5, 0.8, 1.05)
 """At which part of the recipient's slowness a withdrawal comes."""
 VOLLEY = 10
 """How many calls under way a blow waits for."""
+CALM_SHARE = 0.25
+"""Share of the cases before the first blow."""
 RECOVERY_SECONDS = 12.0
-"""For so long after a blow Kafka waits for the group members that died (its session timeout)."""
+"""For so long after a blow Kafka waits for consumers that died (their session timeout)."""
 FROZEN_SECONDS = (1.0, 1.6, 2.6)
 BLOWS = (
     ("frozen", plan.HUB),
@@ -218,10 +220,13 @@ class Fire:
             await asyncio.sleep(0.3)
             self._struck.clear()
             await blow
-            self.mode, self._blown = CALM, time.monotonic()
+            self.mode = CALM
+            if name in (plan.HUB, kafka_node.NAME):
+                self._blown = time.monotonic()
 
     def _reached(self, blow: int) -> bool:
-        return self._begun * len(BLOWS) >= self.count * (blow + 0.5)
+        share = CALM_SHARE + (1 - CALM_SHARE) * blow / len(BLOWS)
+        return self._begun >= self.count * share
 
     async def _arm(self) -> None:
         self._armed = True
