@@ -11,7 +11,9 @@ from typing import Any
 import orjson
 import rfc8785
 
-_MAY_DIFFER = re.compile(rb"(?:\":|[\[,])-?[0-9]+(?:[.eE]|[0-9]{15})|[\xf0-\xf7]|null")
+# Begins with a plain set of bytes, which is searched for ten times as fast as an alternative.
+_NUMBER = re.compile(rb"[:\[,](?:(?<=\":)|(?<=[\[,]))-?[0-9]+(?:[.eE]|[0-9]{15})")
+_WIDE = re.compile(rb"[\xf0-\xf7]")
 _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 
 
@@ -24,9 +26,15 @@ def canonical(value: Any) -> bytes:
         quick = orjson.dumps(value, option=_OPTIONS)
     except TypeError:
         return _exact(value)
-    if isinstance(value, dict | list) and _MAY_DIFFER.search(quick) is None:
+    if isinstance(value, dict | list) and not _may_differ(quick):
         return quick
     return _exact(value)
+
+
+def _may_differ(quick: bytes) -> bool:
+    if b"null" in quick or _NUMBER.search(quick) is not None:
+        return True
+    return not quick.isascii() and _WIDE.search(quick) is not None
 
 
 def _exact(value: Any) -> bytes:
