@@ -53,6 +53,7 @@ from tests.support.hub import Hub, running_hub
 REFERRALS = int(os.environ.get("CANARY_REFERRALS", "60"))
 """With 1,000 of them, every field has carried every identity."""
 PEOPLE = identities()
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
@@ -347,7 +348,7 @@ def test_the_traffic_was_what_it_should_be(run: Run) -> None:
     print("closed", Counter(sent.status for sent in run.closed.values()))
     assert {sent.status for sent in run.malformed} <= {400, 422}
     assert statuses["emergency"] == {200: 1}
-    assert statuses["fault"][500] == 2
+    assert statuses["fault"][500] >= 2
     assert statuses["dead"][200] == 1
     assert statuses["withdraw"] == {200: 7}
     for what in ("patch", "put", "consent put"):

@@ -118,11 +118,14 @@ class Traffic:
 
     async def refer(self, planted: Planted, number: int, what: str = "referral") -> Sent:
         """Send a referral with everything around the body carrying something too."""
+        patient, request = (entry["resource"] for entry in planted.body["entry"][:2])
+        for one in (planted.body["identifier"], request["requisition"], *patient["identifier"]):
+            one["value"] += f"-{uuid4()}"  # identities come again, cases and documents do not
         header = NAMES[number % len(NAMES)]
         kind = "name" if header in {"Cookie", "Content-Disposition", "From"} else "token"
         headers = {header: f'attachment; filename="{self.word(f"header {header}", kind)}.json"'}
         if number % 2:
-            headers["Idempotency-Key"] = self.word("header Idempotency-Key") + str(number)
+            headers["Idempotency-Key"] = f"{self.word('header Idempotency-Key')}-{uuid4()}"
         headers["Content-Type"] = f"{FHIR}; name={self.word('media type parameter')}"
         answer = await self.call(
             "POST", "/fhir", self.wire(planted.body, number), what=what, headers=headers
