@@ -73,6 +73,7 @@ class Broker:
         self._held: list[Record] = []
         self._held_since = 0.0
         self._flight = asyncio.Lock()
+        self._wanted = asyncio.Event()
         self._kafka: Any = None
 
     async def run(self) -> None:
@@ -112,17 +113,29 @@ class Broker:
             await self._arrived(message)
 
         self._held.clear()
+        self._wanted.clear()
         try:
             await broker.start()
             self._kafka = subscriber.consumer
             await self.consumer.count_parked()
             while True:
-                await asyncio.sleep(HOLD_SECONDS / 2)
+                await self._gather()
                 async with self._flight:
-                    await self._flush(force=False)
+                    await self._flush(force=self._wanted.is_set())
         finally:
             self._kafka = None
             await asyncio.wait_for(broker.stop(), 2)
+
+    async def _gather(self) -> None:
+        """Wait for a record that is to be handled, then a little for its company.
+
+        A fetch brings what the first partitions had; the others follow at once in the next.
+        """
+        try:
+            await asyncio.wait_for(self._wanted.wait(), HOLD_SECONDS / 2)
+        except TimeoutError:
+            return
+        await asyncio.sleep(self._settings.window_ms / 1000)
 
     async def ping(self) -> None:
         """Raise unless this consumer is connected to the log."""
@@ -140,7 +153,6 @@ class Broker:
             raw = message.raw_message
             for one in raw if isinstance(raw, tuple) else (raw,):
                 self._hold(one)
-            await self._flush(force=any(self.consumer.wants(record) for record in self._held))
 
     def _hold(self, raw: Any) -> None:
         try:
@@ -157,12 +169,15 @@ class Broker:
         if not self._held:
             self._held_since = time.monotonic()
         self._held.append(record)
+        if self.consumer.wants(record):
+            self._wanted.set()
 
     async def _flush(self, *, force: bool) -> None:
         """Handle what is held, then commit its offsets; retries in place until it succeeds."""
         if not self._held or not (force or time.monotonic() - self._held_since >= HOLD_SECONDS):
             return
         records, self._held = self._held, []
+        self._wanted.clear()
         for attempt in range(1_000_000):
             mine = self._still_mine(records)
             try:
