@@ -173,11 +173,6 @@ RULES = (
         in_body(_permit(code=_categories(*CORE, "migration_status"))),
     ),
     _refused("category-agreed", _excess("contact"), to("casa-breve", "breve-casa")),
-    case(
-        "sender's role was taken away", "not-permitted", "source-role", "Task.requester",
-        simple("ong-cambia"), lambda world, request: None,
-        drive=lambda world, _: changed_record(world, "ong-cambia", roles=["recipient"]),
-    ),
 )  # fmt: skip
 
 
@@ -304,7 +299,7 @@ async def vault_down(world: World, request: AnyRequest) -> AsyncIterator[None]:
     """The vault is killed, and back afterwards."""
     world.hub.kill(plan.VAULT)
     yield
-    await asyncio.to_thread(world.hub.start, plan.VAULT)
+    world.hub.start(plan.VAULT)  # in this thread: the process dies with the one that began it
 
 
 @asynccontextmanager
@@ -329,6 +324,11 @@ def nothing(world: World, request: Any) -> None:
 
 
 DRIVEN = (
+    case(
+        "sender's role was taken away", "not-permitted", "source-role", "Task.requester",
+        simple("ong-cambia"), lambda world, request: None,
+        drive=lambda world, _: changed_record(world, "ong-cambia", roles=["recipient"]),
+    ),
     case(
         "too many requests", "throttled", "rate", "", simple("ong-prisa"), nothing, kept=False,
         drive=used_up, retry_after=True,
