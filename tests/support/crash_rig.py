@@ -112,6 +112,9 @@ class Rig:
         frozen = processes.find(self.place, plan.HUB)
         assert frozen is not None, "the hub does not run"
         if not self.reach(Point(step, plan.HUB), how="freeze"):
+            # The copy leads what only one may do: it begins anew, behind this one.
+            processes.kill(self.place, COPY)
+            self.start_copy()
             return False
         traffic.strike()
         time.sleep(FROZEN_SECONDS)

@@ -145,7 +145,9 @@ class Traffic:
         if answer["status"] != 200:
             return
         await self._until_struck(chance.uniform(0, LONGEST_BEFORE_WITHDRAWAL))
-        await (self._elsewhere or agency).withdraw(_consent(answer["body"]))
+        if self._elsewhere and (self._struck.is_set() or chance.random() < 0.5):
+            agency = self._elsewhere
+        await agency.withdraw(_consent(answer["body"]))
 
     async def _until_struck(self, seconds: float) -> None:
         await asyncio.to_thread(self._struck.wait, seconds)
