@@ -123,6 +123,7 @@ class Profile:
     """Who it is: for the count of hits alone, the attack does not see it."""
     codes: tuple[str, ...]
     sizes: tuple[int, ...]
+    """Of its messages, ascending; the last is a first delivery's, which is the largest."""
     values: frozenset[str]
 
 
@@ -142,15 +143,23 @@ def profiles(
     for pseudonym, mine in messages.items():
         values = frozenset(v for one in mine for v in leaves(one.body))
         known = {v for v in values if v in codes or DAY.match(v)}
+        facts = {v for one in mine for v in _about(one) if v in known}
         found.append(
             Profile(
                 person=people[pseudonym],
-                codes=tuple(sorted(known)),
+                codes=tuple(sorted(facts)),
                 sizes=tuple(sorted({one.size for one in mine})),
                 values=values - known,
             )
         )
     return found
+
+
+def _about(message: Message) -> Iterator[str]:
+    """What a message says of the person and of the request."""
+    for entry in message.body["entry"]:
+        if entry["resource"]["resourceType"] in ("Patient", "ServiceRequest"):
+            yield from leaves(entry["resource"])
 
 
 def linked(one: Sequence[Profile], other: Sequence[Profile], chance: random.Random) -> int:
@@ -179,7 +188,7 @@ def _usual(found: Sequence[Profile]) -> frozenset[str]:
 def _alike(
     one: Profile, codes: frozenset[str], other: Profile, others: frozenset[str]
 ) -> tuple[int, int, int]:
-    sizes = abs(sum(one.sizes) - sum(other.sizes))
+    sizes = abs(one.sizes[-1] - other.sizes[-1])
     return len(one.values & other.values), -len(codes ^ others), -sizes
 
 
