@@ -5,6 +5,7 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
+import asyncpg
 import orjson
 
 from bench import cpu
@@ -29,13 +30,26 @@ async def measure(world: World, plan: Plan) -> dict[str, Any]:
     await _line(process.stdout, "began")
     await asyncio.sleep(plan.warm_seconds)
     pids = world.pids() | {GENERATOR: process.pid}
-    before = cpu.look(pids)
+    before, commits = cpu.look(pids), await _commits(plan.dsn)
     await asyncio.sleep(plan.seconds)
-    after = cpu.look(pids)
+    after, commits = cpu.look(pids), await _commits(plan.dsn) - commits
     await _line(process.stdout, "ended")
     figures: dict[str, Any] = orjson.loads(await process.stdout.readline())
     await process.wait()
-    return figures | {"cpu": _shares(before, after, figures["rate"] * plan.seconds, plan.seconds)}
+    referrals = figures["rate"] * plan.seconds
+    return figures | {
+        "cpu": _shares(before, after, referrals, plan.seconds),
+        "transactions_per_referral": commits / referrals if referrals else None,
+    }
+
+
+async def _commits(dsn: str) -> int:
+    """Transactions committed so far in all databases of the server."""
+    conn = await asyncpg.connect(dsn)
+    await conn.execute("select pg_stat_clear_snapshot()")
+    number = await conn.fetchval("select sum(xact_commit) from pg_stat_database")
+    await conn.close()
+    return int(number)
 
 
 async def _line(stream: asyncio.StreamReader, key: str) -> None:

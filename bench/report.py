@@ -38,6 +38,8 @@ def _parts(result: dict[str, Any]) -> Iterator[Row]:
     for name, value in sorted(shares["ms_per_referral"].items(), key=lambda item: -item[1]):
         yield f"CPU per referral: {name}", f"{value:.2f} ms", ""
     yield "CPU per referral: all", f"{shares['ms_per_referral_all']:.2f} ms", ""
+    commits = best["transactions_per_referral"]
+    yield "transactions per referral", f"{commits:.1f}" if commits else "none", ""
     yield "  explains of the busy time", f"{shares['explained']:.0%}", ">= 90%"
     yield "  cores busy", f"{shares['busy_cores']:.2f}", ""
 
