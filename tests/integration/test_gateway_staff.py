@@ -171,6 +171,7 @@ async def test_without_a_session_nothing_is_answered(office: Office) -> None:
         ("GET", "/admin/topics"),
         ("GET", "/admin/dead"),
         ("GET", "/admin/erasures"),
+        ("GET", "/admin/notices"),
         ("POST", "/admin/openings"),
         ("POST", "/admin/staff"),
     ):
@@ -184,6 +185,8 @@ async def test_a_role_without_the_duty_is_refused(office: Office) -> None:
         ("GET", "/admin/referrals"),
         ("GET", "/admin/topics"),
         ("POST", "/admin/openings"),
+        ("GET", "/admin/notices"),
+        ("POST", f"/admin/notices/{uuid4()}/closing"),
         ("POST", "/admin/staff/operator-1/disable"),
     ):
         assert await office.by("lawyer-1", method, path, {}) == (403, {"code": "role-missing"})
@@ -209,6 +212,23 @@ async def test_an_opening_of_an_unknown_case_or_reason_is_refused(office: Office
     assert (await office.by("officer-1", "POST", "/admin/openings", wrong))[1]["faults"] == [
         {"field": "reason_code", "rule": "code"}
     ]
+
+
+async def test_a_notice_is_closed_by_a_protection_officer_with_an_outcome_of_the_list(
+    office: Office,
+) -> None:
+    body = office.body("officer-2", ["protection_officer"])
+    await office.by("operator-1", "POST", "/admin/staff", body)
+    path = f"/admin/notices/{uuid4()}/closing"
+    refused = await office.by("operator-1", "POST", path, {"outcome": "told"})
+    assert refused == (403, {"code": "role-missing"})
+    unknown = await office.by("officer-2", "POST", path, {"outcome": "told"})
+    assert unknown == (404, {"code": "notice-unknown"})
+    wrong = await office.by("officer-2", "POST", path, {"outcome": "forgotten"})
+    assert wrong[1]["faults"] == [{"field": "outcome", "rule": "code"}]
+    asked = await office.by("officer-2", "GET", "/admin/notices?al=true")
+    assert asked == (400, {"code": "parameter-unknown"})
+    assert await office.by("officer-2", "GET", "/admin/notices") == (200, {"notices": []})
 
 
 async def test_the_registry_is_read_with_a_partners_token_only(office: Office) -> None:

@@ -172,8 +172,10 @@ def _role(relative: Mapping[str, Any]) -> str:
 
 
 def _assent(more: Found, path: str, report: Report, *, minor: bool | None) -> str | None:
+    """A minor's assent beside the consent of a caregiver; no other basis waits for it."""
     assent: str | None = _first(more, "assent")
-    missing = minor and assent in (None, "not_applicable")
+    consented = _first(more, "legal-basis") in (None, "consent")
+    missing = minor and consented and assent in (None, "not_applicable")
     if missing or assent == "dissented":
         report.add("consent-assent", f"{path}.extension", "assent")
     return assent

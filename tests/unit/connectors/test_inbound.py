@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.support.bundles import (
     Mutation,
     Sample,
     bundle,
+    extension,
     full_bundle,
     put,
     resource,
@@ -168,6 +170,38 @@ def test_no_submitted_name_or_value_is_in_a_fault() -> None:
 )  # fmt: skip
 def test_a_partial_birth_date_counts_as_the_youngest_age_it_allows(birth: Any, age: Any) -> None:
     assert youngest_age(birth, date(2026, 3, 4)) == age
+
+
+@pytest.mark.parametrize(
+    ("now", "minor"),
+    [
+        (datetime(2026, 3, 4, 4, 59, tzinfo=UTC), True),
+        (datetime(2026, 3, 4, 5, 0, tzinfo=UTC), False),
+    ],
+)
+def test_somebody_comes_of_age_with_the_cells_day_and_not_with_utcs(
+    now: datetime, minor: bool
+) -> None:
+    document = bundle(now=now, seed=7)
+    resource(document, "Patient")["birthDate"] = "2008-03-04"
+    context = replace(CONTEXT, now=now)
+    if minor:
+        with pytest.raises(Faults) as caught:
+            to_submission(document, context)
+        assert "consent-minor-giver" in {fault.code for fault in caught.value.faults}
+    else:
+        assert to_submission(document, context).submission.person.is_minor is False
+
+
+def test_assent_stands_beside_consent_and_no_other_basis_waits_for_it() -> None:
+    document = bundle(
+        now=NOW, seed=7, minor=True, purpose="emergency", legal_basis="vital_interest",
+        basis_reason="danger_to_life", approver="jefa-de-turno",
+    )  # fmt: skip
+    extension("Consent", "assent")(document)
+    assert mapped(document).submission.consent.assent is None
+    extension("Consent", "assent", valueCode="dissented")(document)
+    assert {code for code, _, _ in refused(document)} == {"consent-assent"}
 
 
 def test_the_bands_meet_without_gaps() -> None:
