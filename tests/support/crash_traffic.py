@@ -8,6 +8,7 @@ import asyncio
 import random
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,10 @@ from connectors.sandbox.people import person
 from connectors.sandbox.samples import Sample
 from connectors.sandbox.smart import TokenClient
 
-LONGEST_BEFORE_WITHDRAWAL = 1.0
+SOON_SECONDS = 1.0
+LATER_SECONDS = 20.0
+"""Half of the withdrawals come while the referral is on its way (or something has just died), half
+when the recipient has it."""
 _FIRST_PERSON = 10_000
 
 
@@ -61,8 +65,12 @@ class Traffic:
     seed: int = 1
     kinds: tuple[str, ...] = ("one", "two", "withdrawn")
     _stop: threading.Event = field(default_factory=threading.Event)
-    _struck: threading.Event = field(default_factory=threading.Event)
+    _begun: threading.Event = field(default_factory=threading.Event)
+    _struck: asyncio.Event = field(default_factory=asyncio.Event)
+    _closing: asyncio.Event = field(default_factory=asyncio.Event)
+    _loop: asyncio.AbstractEventLoop | None = None
     _thread: threading.Thread | None = None
+    _withdrawing: set[asyncio.Task[object]] = field(default_factory=set)
     _people: int = _FIRST_PERSON
     _elsewhere: Agency | None = None
 
@@ -71,22 +79,29 @@ class Traffic:
         self._people += self.seed * 1_000_000
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
         self._thread.start()
+        self._begun.wait(timeout=30)
         return self
 
     def __exit__(self, *_: object) -> None:
         """Send nothing new, and wait for the answers to what is under way."""
         self._stop.set()
+        self.strike()
+        self._tell(self._closing.set)
         assert self._thread is not None
         self._thread.join(timeout=60)
         assert not self._thread.is_alive(), "requests got no answer for 60 s"
 
     def strike(self) -> None:
-        """Something has just been killed: whoever wants to take back consent does it now."""
-        self._struck.set()
+        """Something has just been killed: whoever is about to take back consent does it."""
+        self._tell(self._struck.set)
 
     def calm(self) -> None:
         """Withdrawals come at their own time again."""
-        self._struck.clear()
+        self._tell(self._struck.clear)
+
+    def _tell(self, change: Callable[[], None]) -> None:
+        assert self._loop is not None, "the traffic has not begun"
+        self._loop.call_soon_threadsafe(change)
 
     def ledger(self) -> list[dict[str, Any]]:
         """What all clients wrote down."""
@@ -94,6 +109,8 @@ class Traffic:
         return [record for file in files for record in journal.read(file)]
 
     async def _run(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._begun.set()
         chance = random.Random(self.seed)
         agencies = [self._agency(Agency, "again"), self._agency(Once, "once")]
         if self.withdraw_at:
@@ -108,6 +125,7 @@ class Traffic:
                     for n in range(self.clients)
                 )
             )
+            await asyncio.gather(*self._withdrawing)
         finally:
             for agency in agencies:
                 await agency.stop()
@@ -144,13 +162,19 @@ class Traffic:
         answer = await agency.refer(self._sample().bundle())
         if answer["status"] != 200:
             return
-        await self._until_struck(chance.uniform(0, LONGEST_BEFORE_WITHDRAWAL))
+        later = asyncio.create_task(self._take_back(agency, _consent(answer["body"]), chance))
+        self._withdrawing.add(later)
+        later.add_done_callback(self._withdrawing.discard)
+
+    async def _take_back(self, agency: Agency, consent: str, chance: random.Random) -> None:
+        soon = chance.random() < 0.5
+        sign = self._struck if soon else self._closing
+        wait = chance.uniform(0, SOON_SECONDS if soon else LATER_SECONDS)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(sign.wait(), wait)
         if self._elsewhere and (self._struck.is_set() or chance.random() < 0.5):
             agency = self._elsewhere
-        await agency.withdraw(_consent(answer["body"]))
-
-    async def _until_struck(self, seconds: float) -> None:
-        await asyncio.to_thread(self._struck.wait, seconds)
+        await agency.withdraw(consent)
 
     def _sample(self, requisition: str | None = None) -> Sample:
         self._people += 1
