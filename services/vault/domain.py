@@ -166,17 +166,19 @@ class Identities:
     def subject_of(self, person: Person, fresh: UUID) -> UUID | None:
         """The person's subject, `fresh` for somebody new; None when identifiers disagree.
 
-        Nothing is added when it is not the one the caller saw.
-
-        Two subjects are never made one here: that is a person's decision.
+        Nothing is added when it is not the one the caller saw. Two subjects are never made one
+        here, and a case's person is not given identifiers of which none is theirs (a mistyped
+        case number would make two people one): both are a person's decision.
         """
         holders = {self._holders.get((person.org, digest)) for digest in person.digests} - {None}
         if len(holders) > 1:
             return None
+        if person.seen is not None and person.digests and not holders:
+            return fresh  # not the one the caller saw
         subject = next(iter(holders), None) or person.seen or fresh
         if person.seen not in (None, subject):
             return subject  # the caller decides again: nothing is added
-        if not holders:  # `seen` may have been forgotten with the attempt that made it
+        if not holders:
             self.new_subjects.append(subject)
         for digest in person.digests:
             if (person.org, digest) not in self._holders:

@@ -202,3 +202,7 @@ async def test_several_open_cases_of_one_person_need_a_requisition(world: World)
     status, body, _ = await world.call("POST", "/fhir", "ong-norte", other)
     assert status == 409
     assert body["issue"][0]["details"]["coding"][1]["code"] == "case-of-another"
+    nobody = bundle(person=person(2323), requisition="C-1")
+    status, body, _ = await world.call("POST", "/fhir", "ong-norte", nobody)
+    assert status == 409
+    assert body["issue"][0]["details"]["coding"][1]["code"] == "case-of-another"

@@ -171,11 +171,20 @@ def test_the_same_number_at_another_organisation_is_somebody_else() -> None:
     assert known.subject_of(Person("refugio-sur", (b"1",), None), C) == C
 
 
-def test_the_subject_the_caller_saw_holds_new_identifiers_and_loses_to_known_ones() -> None:
+def test_the_subject_the_caller_saw_loses_to_who_holds_the_identifiers() -> None:
     known = Identities({("ong-norte", b"1"): A})
-    assert known.subject_of(person(b"9", seen=B), C) == B
     assert known.subject_of(person(b"1", b"8", seen=B), C) == A
-    assert ("ong-norte", b"8", A) not in known.new_identifiers
+    assert known.new_identifiers == []
+    assert known.subject_of(person(b"1", b"8", seen=A), C) == A
+    assert known.new_identifiers == [("ong-norte", b"8", A)]
+
+
+def test_a_case_never_gives_its_person_identifiers_of_which_none_is_theirs() -> None:
+    """A mistyped case number must not make two people one."""
+    known = Identities({("ong-norte", b"1"): A})
+    assert known.subject_of(person(b"9", seen=A), C) == C
+    assert known.new_identifiers == known.new_subjects == []
+    assert known.subject_of(person(seen=A), C) == A
 
 
 # --- opening and callers ------------------------------------------------------------------------
