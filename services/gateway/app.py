@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from connectors.fhir_r4.mapping import warm_up
 from services.gateway.admin.app import admin_routes
+from services.gateway.admin.notices import measure
 from services.gateway.auth import service as auth
 from services.gateway.auth.api import smart_configuration, token_endpoint
 from services.gateway.fhir import store as fhir_store
@@ -61,6 +62,7 @@ async def build(rt: Runtime) -> Service:
         while True:
             await sweep.sweep(pool, rt.port(Vault))
             await access.sweep()
+            await measure(pool, rt.metrics)
             await asyncio.sleep(sweep.SWEEP_SECONDS)
 
     async def ping() -> None:

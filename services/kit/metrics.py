@@ -86,6 +86,12 @@ METRICS: Final = (
         labels={"state": CODES},
     ),
     Metric(
+        name="cauce_notices",
+        kind="gauge",
+        help="Later notices to people that are due, by cause.",
+        labels={"cause": frozenset({"emergency", "identity_opened"})},
+    ),
+    Metric(
         name="cauce_consumer_lag",
         kind="gauge",
         help="Records of the log a consumer has not committed.",

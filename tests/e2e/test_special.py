@@ -81,10 +81,15 @@ async def test_an_emergency_carries_core_and_contact_and_is_told_to_the_person_l
     referred = await world.refer(sample(**EMERGENCY).bundle())
     await world.becomes(referred, "accepted")
     await world.shows(referred, "Patient", "telecom")
-    categories = {c for leaf in await world.leaves(referred.case_ref)
-                  if leaf["kind"] == "disclosed" for c in leaf["categories"]}  # fmt: skip
-    assert categories == {"pseudonymous_core", "contact"}
 
+    async def told() -> bool:
+        leaves = [x for x in await world.leaves(referred.case_ref) if x["kind"] == "disclosed"]
+        return {c for leaf in leaves for c in leaf["categories"]} == {
+            "pseudonymous_core",
+            "contact",
+        }
+
+    await until(told, "not core and contact alone", 5)
     (due,) = [
         one
         for one in world.answer("consent", "notices")["notices"]
@@ -93,6 +98,11 @@ async def test_an_emergency_carries_core_and_contact_and_is_told_to_the_person_l
     assert (due["cause"], due["status"], due["case_ref"]) == (
         "emergency", "due", str(referred.case_ref),
     )  # fmt: skip
+
+    async def counted() -> bool:
+        return bool(await world.metric('cauce_notices{cause="emergency"}'))
+
+    await until(counted, "no metric", 5)
     close = ("consent", "close-notice", due["notice_ref"], "--outcome", "told")
     assert world.cauce(*close)[2] == (
         "cauce: your roles do not allow this: see `cauce staff list`\n"

@@ -4,7 +4,7 @@ It guards that only a protection officer closes a notice, once, with a leaf. How
 is that officer's work: nothing here says anything to anybody.
 """
 
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import asyncpg
 from starlette.requests import Request
@@ -12,9 +12,10 @@ from starlette.routing import Route
 
 from services.gateway.admin.faults import FieldFault
 from services.gateway.admin.http import AdminRefused, Desk, json_body, text_of
-from services.gateway.notices import OUTCOMES, Notice, closed_leaf
+from services.gateway.notices import OUTCOMES, Cause, Notice, closed_leaf
 from services.kit.db import transaction
 from services.kit.leaf import append_leaves
+from services.kit.metrics import Metrics
 from services.kit.runtime import Runtime
 from services.kit.staff import StaffMember
 
@@ -23,6 +24,8 @@ MOST: Final = 200
 _LIST: Final = """
 select * from gateway.notice where closed_at is null or $1
  order by closed_at is not null, due_since limit $2"""
+_COUNT: Final = """
+select cause, count(*) as n from gateway.notice where closed_at is null group by cause"""
 _LOCK: Final = "select * from gateway.notice where notice_ref = $1 for update"
 _CLOSE: Final = """
 update gateway.notice set closed_by = $2, outcome = $3, closed_at = $4 where notice_ref = $1"""
@@ -59,6 +62,13 @@ class Notices:
             made = closed_leaf(_notice(row), now, member.staff_id, outcome)
             await append_leaves(conn, [made])
         return {"notice_ref": str(ref), "status": outcome, "leaf_ref": str(made.ref)}
+
+
+async def measure(pool: asyncpg.Pool, metrics: Metrics) -> None:
+    """Count what is due."""
+    rows = {row["cause"]: row["n"] for row in await pool.fetch(_COUNT)}
+    for cause in get_args(Cause):
+        metrics.set("cauce_notices", rows.get(cause, 0), cause=cause)
 
 
 def _notice(row: asyncpg.Record) -> Notice:
