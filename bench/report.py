@@ -49,6 +49,7 @@ def _pure(result: dict[str, Any]) -> Iterator[Row]:
     yield "event path", f"{events['path_per_second']:.0f}/s", ""
     yield "  bare loop", f"{events['bare_per_second']:.0f}/s", ""
     yield "  ratio", f"{events['ratio']:.0%}", ">= 25%"
+    yield "  ratio by the client's CPU", f"{events['cpu_ratio']:.0%}", ""
     yield "consent decision, p99", f"{decision['p99_us']:.0f} µs", "<= 1000 µs"
     yield "10^6 decisions again", f"{decision['million_again_seconds']:.0f} s", "< 60 s"
     yield "custody append (10^6 leaves)", f"{custody['append_us']:.1f} µs", "<= 50 µs"
