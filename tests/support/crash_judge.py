@@ -37,6 +37,7 @@ RULES = (
     "late-effect",
     "late-facts",
     "not-erased",
+    "erasure-open",
     "answer-lost",
 )
 AGAIN = frozenset({0, 401, 409, 429, 500, 502, 503, 504})
@@ -393,6 +394,18 @@ def _after_withdrawal(evidence: Evidence) -> Iterator[Violation]:
             yield Violation("not-erased", str(effect.referral))
 
 
+def _erasures(evidence: Evidence) -> Iterator[Violation]:
+    """Every request to delete was answered after it was last made (this partner always answers)."""
+    last: dict[tuple[str, str], datetime] = {}
+    for one in evidence.leaves:
+        if one.kind in {"erasure_requested", "erasure_reported"}:
+            last[one.kind, one.body["erasure_ref"]] = one.at
+    for (kind, ref), at in last.items():
+        reported = last.get(("erasure_reported", ref))
+        if kind == "erasure_requested" and (reported is None or reported < at):
+            yield Violation("erasure-open", ref)
+
+
 def _facts(evidence: Evidence) -> Iterator[Violation]:
     """No facts were published after the end of consent."""
     for one in evidence.topic:
@@ -425,6 +438,7 @@ CHECKS = (
     _intents,
     _outcomes,
     _after_withdrawal,
+    _erasures,
     _facts,
     _answers,
 )

@@ -258,6 +258,9 @@ def withdraw(told: Told, sent: Sent, seconds: float) -> None:
         cause="withdrawn",
         erasure_required=True,
     )
+    erasure = uuid4()
+    told.leaf(seconds + 0.2, "erasure_requested", erasure_ref=erasure)
+    told.leaf(seconds + 0.6, "erasure_reported", erasure_ref=erasure)
     focus = {"identifier": {"value": sent.task(PARTNER)}}
     told.partner.append(
         {"kind": "erasure", "at": at(seconds + 0.5).isoformat(), "task": {"focus": focus}}

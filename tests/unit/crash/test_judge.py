@@ -113,6 +113,15 @@ def keep_data(told: Told) -> None:
     told.partner = [r for r in told.partner if r["kind"] != "erasure"]
 
 
+def leave_erasure_open(told: Told) -> None:
+    told.leaves = [one for one in told.leaves if one.kind != "erasure_reported"]
+
+
+def ask_to_erase_again(told: Told) -> None:
+    asked = next(one for one in told.leaves if one.kind == "erasure_requested")
+    told.leaves.append(replace(asked, at=at(30)))
+
+
 def lose_answer(told: Told) -> None:
     told.change_event(models.ReferralStatusChanged, to_status="under_review")
 
@@ -135,6 +144,7 @@ PLANTS: dict[str, tuple[Callable[[Told], None], ...]] = {
     "late-effect": (arrive_late,),
     "late-facts": (publish_late,),
     "not-erased": (keep_data,),
+    "erasure-open": (leave_erasure_open, ask_to_erase_again),
     "answer-lost": (lose_answer,),
 }
 
@@ -173,5 +183,5 @@ def test_a_referral_suppressed_before_it_was_sent_is_complete() -> None:
     key = told.records("effect")[-1]["key"]
     told.partner = [r for r in told.partner if r.get("key") != key and r["kind"] != "erasure"]
     told.partner.pop()
-    told.leaves.pop()
+    told.leaves = told.leaves[:5]
     assert judge(told.evidence()) == []
