@@ -9,7 +9,10 @@ from services.console.subcommands import Verbs, perform
 
 RULES = ("decision", "to_org", "to_kind", "purpose", "data_categories", "valid_to")
 NOTICES = ("notice_ref", "cause", "case_ref", "about_ref", "due_since", "status", "closed_by")
-ERASURES = ("erasure_ref", "case_ref", "to_org", "state", "effect", "requested_at", "due_at")
+ERASURES = (
+    *("erasure_ref", "case_ref", "to_org", "data_categories", "state"),
+    *("effect", "requested_at", "due_at"),
+)
 
 
 def register(subparsers: Any) -> None:
