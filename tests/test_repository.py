@@ -28,6 +28,7 @@ TOP = {
     "connectors",
     "deploy",
     "docker-compose.yml",
+    "bench",
     "docs",
     "pyproject.toml",
     "requirements-dev.txt",

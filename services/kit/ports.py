@@ -16,10 +16,6 @@ MAX_BATCH = 64
 """Most items one call may carry (PostgreSQL advisory locks, latency)."""
 
 
-# --- vault --------------------------------------------------------------------------------------
-# -------------------
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lookup:
     """A person as one organisation knows them: `(system, value)` pairs in its own systems."""
@@ -171,10 +167,6 @@ class Vault(Protocol):
         """Open an identity outside a grant."""
 
 
-# --- consent ------------------------------------------------------------------------------------
-# -------------------
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConsentRule:
     """One item of a consent:
@@ -287,10 +279,6 @@ class Consent(Protocol):
         """Records by consent_ref, whatever their status."""
 
 
-# --- referral -----------------------------------------------------------------------------------
-# -------------------
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Command:
     """A command to the state machine. `command_id` repeats change nothing."""
@@ -374,10 +362,6 @@ class Referral(Protocol):
 
     async def find(self, items: Sequence[ReferralQuery]) -> list[list[ReferralState]]:
         """Pages of referrals by party."""
-
-
-# --- delivery -----------------------------------------------------------------------------------
-# -------------------
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -51,13 +51,12 @@ async def build(rt: Runtime) -> Service:
     killer = KeyKiller(rt.metrics, rt.clock)
     hub_pool = await rt.hub_pool()
     await epochs.ensure_first()
-    look = min(LOOK_SECONDS, settings.epoch_hours * 3600 / 4)
 
     async def keep_epochs(_: asyncpg.Connection) -> None:
         while True:
             await epochs.rotate()
             await store.prune(pool)
-            await asyncio.sleep(look)
+            await asyncio.sleep(min(LOOK_SECONDS, settings.epoch_hours * 3600 / 4))
 
     async def pass_leaves_on(_: asyncpg.Connection) -> None:
         while True:

@@ -6,7 +6,8 @@ import pytest
 
 from services.delivery.reads import Reads
 from services.kit.ports import ReadRequest
-from tests.support.path import Path, partner, register, running_path
+from tests.support.partner_rows import partner, register
+from tests.support.path import Path, running_path
 from tests.support.servers import Databases
 
 

@@ -13,7 +13,8 @@ import pytest
 from services.kit.metrics import Metrics
 from services.kit.ports import Command, ReferralQuery
 from services.referral.app import expire_due
-from tests.support.path import CELL, Path, now, partner, register, running_path
+from tests.support.partner_rows import partner, register
+from tests.support.path import CELL, Path, now, running_path
 from tests.support.servers import Databases
 
 
