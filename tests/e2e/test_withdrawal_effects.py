@@ -180,7 +180,7 @@ async def test_what_has_not_left_is_suppressed_with_its_leaf(
     await until(tried, "never tried")
     await world.agency.withdraw(referred.ids["Consent"])
     await becomes(world, referred, "revoked")
-    shelter.start()  # not from a thread: it would die with the thread
+    shelter.start()
     await quiet_deliveries(world.admin)
     leaves = await world.leaves(referred.case_ref)
     kept = [leaf for leaf in leaves if leaf["kind"] == "suppressed"]

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
 
 import aiohttp
 import orjson
@@ -47,7 +48,7 @@ class Recorder:
         """Every leaf value, header value, path segment, and every id inside any of them."""
         found: set[str] = set()
         for one in self.messages:
-            texts = [*leaves(one.body), *one.path.split("/")]
+            texts = [*leaves(one.body), *_parts(one.path)]
             texts += [v for k, v in one.headers.items() if k.lower() not in TRANSPORT]
             for text in texts:
                 found.add(text)
@@ -59,6 +60,14 @@ class Recorder:
         for one in self.messages:
             if isinstance(one.body, dict) and one.body.get("type") == "transaction":
                 yield one
+
+
+def _parts(path: str) -> Iterator[str]:
+    """Segments of a path and, of its query, each value and the system and value of a token."""
+    parsed = urlsplit(path)
+    yield from parsed.path.split("/")
+    for _, value in parse_qsl(parsed.query):
+        yield from (value, *value.split("|"))
 
 
 def leaves(node: Any) -> Iterator[str]:
@@ -85,9 +94,14 @@ async def recording(recorder: Recorder, upstream: str) -> AsyncIterator[str]:
             headers = {k: v for k, v in request.headers.items() if k.lower() != "host"}
             _keep(recorder, request.headers, request.path_qs, raw)
             url = upstream + request.path_qs
-            async with session.request(request.method, url, data=raw, headers=headers) as answer:
-                body, kind = await answer.read(), answer.content_type
-                return web.Response(body=body, status=answer.status, content_type=kind)
+            try:
+                async with session.request(
+                    request.method, url, data=raw, headers=headers
+                ) as answer:
+                    body, kind = await answer.read(), answer.content_type
+                    return web.Response(body=body, status=answer.status, content_type=kind)
+            except aiohttp.ClientError:
+                return web.Response(status=502)
 
         app = web.Application(client_max_size=1 << 22)
         app.router.add_route("*", "/{tail:.*}", forward)

@@ -12,8 +12,8 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -90,6 +90,9 @@ class Fire:
     seed: int = 1
     abreast: int = 40
     disturb: bool = True
+    aimed: float = AIMED
+    early: float = 0.2
+    """Within how many seconds from acceptance the others come."""
     mode: str = CALM
     modes: dict[UUID, str] = field(default_factory=dict)
     through: Counter[str] = field(default_factory=Counter)
@@ -137,12 +140,12 @@ class Fire:
         self._begun += 1
         referred = await self.world.refer(sample.bundle())
         seen = self._open.setdefault(referred.case_ref, asyncio.Event())
-        if self._chance.random() < AIMED:
+        if self._chance.random() < self.aimed:
             with suppress(TimeoutError):
                 await asyncio.wait_for(seen.wait(), PATIENCE)
             await self._aim()
         else:
-            await asyncio.sleep(self._chance.uniform(0, 0.2))
+            await asyncio.sleep(self._chance.uniform(0, self.early))
         recent = time.monotonic() - self._blown < RECOVERY_SECONDS
         self.modes[referred.case_ref] = "recovering" if recent and self.mode == CALM else self.mode
         await self._withdraw(referred)
@@ -248,11 +251,14 @@ class Fire:
         if name == self.shelter.org:
             self.shelter.kill()
             await asyncio.sleep(0.7)
-            await asyncio.to_thread(self.shelter.start)
+            self.shelter.launch()
+            await asyncio.to_thread(self.shelter.wait_ready)
             return
-        self.world.hub.kill(name)
+        hub = self.world.hub
+        hub.kill(name)
         await asyncio.sleep(0.7)
-        await asyncio.to_thread(self.world.hub.start, name)
+        processes.start(hub.place, hub.command(name))
+        await asyncio.to_thread(hub.wait_ready, name)
 
 
 def _signal(hub: Hub, name: str, number: int) -> None:
@@ -283,26 +289,14 @@ async def quiet_deliveries(admin: asyncpg.Pool) -> None:
         await asyncio.sleep(0.4)
 
 
-ORGS = (
-    Organisation(org="ong-norte", org_type="ngo", role="source"),
-    Organisation(org="refugio-sur"),
-)
-
-
-@asynccontextmanager
-async def under_fire(
-    hub: Hub, pg: servers.Databases, shelter: Shelter, count: int, **how: Any
-) -> AsyncIterator[Fire]:
-    """A fire on a running hub whose recipient is `shelter`."""
-    orgs = [ORGS[0], Organisation(org=shelter.org, url=shelter.url)]
-    async with running_world(hub, pg, orgs) as world:
-        yield Fire(world=world, shelter=shelter, count=count, **how)
-
-
 async def fire(hub: Hub, pg: servers.Databases, shelter: Shelter, count: int, **how: Any) -> Judged:
-    """One whole run."""
-    async with under_fire(hub, pg, shelter, count, **how) as made:
-        return await made.run()
+    """One whole run on a running hub whose recipient is `shelter`."""
+    orgs = [
+        Organisation(org="ong-norte", org_type="ngo", role="source"),
+        Organisation(org=shelter.org, url=shelter.url),
+    ]
+    async with running_world(hub, pg, orgs) as world:
+        return await Fire(world=world, shelter=shelter, count=count, **how).run()
 
 
 def main() -> int:

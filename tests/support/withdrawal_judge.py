@@ -58,8 +58,6 @@ class Judged:
     """What was found."""
 
     withdrawals: int = 0
-    under_way: int = 0
-    """Withdrawals that met an authorised call whose effect was still to come."""
     late: list[float] = field(default_factory=list)
     """Seconds from withdrawal to the recipient's effect, where that came after."""
     asked: list[float] = field(default_factory=list)

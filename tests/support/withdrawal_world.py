@@ -160,6 +160,11 @@ class Shelter:
 
     def start(self) -> None:
         """Start and wait until it is ready."""
+        self.launch()
+        self.wait_ready()
+
+    def launch(self) -> None:
+        """Start; not from a thread that ends, for the process would end with it."""
         place, settings = self.hub.place, self.hub.settings
         home = home_of(place, self.org)
         argv = [sys.executable, "-m", "connectors.sandbox", "refugio-sur", "--org", self.org]
@@ -174,6 +179,10 @@ class Shelter:
             dies_with_us=True,
         )
         processes.start(place, command)
+
+    def wait_ready(self) -> None:
+        """Wait until it answers."""
+        place = self.hub.place
         processes.wait_until(place, self.org, lambda: ready("127.0.0.1", self.port), timeout=30)
 
     def kill(self) -> None:
