@@ -8,29 +8,18 @@ ours and is left out; that the sender keeps a ledger of its own is its business 
 
 import asyncio
 import json
-import os
-import socket
-import sys
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
-from uuid import UUID
 
-import aiohttp
 import asyncpg
 import psutil
 import pytest
-from aiohttp import web
 
 from connectors.fhir_r4.inbound.tables import elements
 from connectors.sandbox import journal
-from services.console.client import CallError, Client
 from services.console.local import plan, processes
 from services.console.local.place import Place
 from services.console.local.postgres import Server
@@ -38,8 +27,7 @@ from services.console.local.world import ACTIVATES, PROPOSES, add_partner, make_
 from services.kit import serving
 from services.kit.settings import Settings
 from tests.support import servers
-from tests.support.canary import COUNT, Scanner, identities
-from tests.support.canary_faults import CRASH, UPSET
+from tests.support.canary import COUNT, Scanner
 from tests.support.canary_places import (
     scan_database,
     scan_files,
@@ -47,12 +35,10 @@ from tests.support.canary_places import (
     scan_topics,
     scan_value,
 )
-from tests.support.canary_traffic import NAMES, Sent, Traffic
-from tests.support.hub import Hub, running_hub
+from tests.support.canary_run import PEOPLE, REFERRALS, Run, drive, start_with_faults
+from tests.support.canary_traffic import NAMES
+from tests.support.hub import running_hub
 
-REFERRALS = int(os.environ.get("CANARY_REFERRALS", "60"))
-"""With 1,000 of them, every field has carried every identity."""
-PEOPLE = identities()
 pytestmark = pytest.mark.timeout(900)
 
 
@@ -80,32 +66,6 @@ def scanner() -> Scanner:
     return Scanner(PEOPLE)
 
 
-def start_with_faults(hub: Hub, word: str) -> None:
-    """The hub with the faults of `tests.support.canary_faults` in it."""
-    command = hub.command(plan.HUB)
-    argv = [sys.executable, "-m", "tests.support.canary_faults", word, "all"]
-    processes.start(hub.place, replace(command, argv=argv))
-
-
-@dataclass
-class Run:
-    """What the traffic left to be judged."""
-
-    hub: Hub
-    traffic: Traffic
-    accepted: list[Sent]
-    closed: dict[str, Sent]
-    malformed: list[Sent]
-    others: dict[str, list[Sent]]
-    heard: list[Any]
-    """Address and headers of the calls that the echoing partner got."""
-    staff: list[Any] = field(default_factory=list)
-    """What people were shown on the admin port."""
-    opened: Any = None
-    """The identity that was opened to one of them."""
-    seconds: float = 0
-
-
 @pytest.fixture(scope="module")
 def run(secrets: Place, settings: Settings, pg: servers.Databases) -> Iterator[Run]:
     with running_hub(secrets, settings, (plan.VAULT, plan.REFUGIO)) as hub:
@@ -121,224 +81,9 @@ def run(secrets: Place, settings: Settings, pg: servers.Databases) -> Iterator[R
         toml = toml.replace(f"http://127.0.0.1:{settings.refugio_port}", address)
         add_partner(*people, toml.replace("entidad-receptora-5", "entidad-receptora-6"), jwks)
         began = time.monotonic()
-        done = asyncio.run(_traffic(hub, pg, flag, listener, clients))
+        done = asyncio.run(drive(hub, pg, flag, listener, clients))
         done.seconds = time.monotonic() - began
         yield done
-
-
-ECHOES = ("outcome", "text", "location", "redirect", "header", "token")
-"""How the echoing partner says what it got."""
-
-
-@asynccontextmanager
-async def echoing(listener: socket.socket) -> AsyncIterator[list[Any]]:
-    """A partner that tells everything it got in its errors; yields what it heard, bodies left out.
-
-    Its effects never succeed, so that deliveries to it are held.
-    """
-    heard: list[Any] = []
-
-    async def token(_: web.Request) -> web.Response:
-        body = {"access_token": "t", "token_type": "bearer", "expires_in": 300}
-        return web.json_response(body)
-
-    async def post(request: web.Request) -> web.Response:
-        raw = (await request.read()).decode()
-        heard.append([request.method, request.path_qs, dict(request.headers)])
-        names = [n for n in json.loads(raw or "{}").get("entry", []) if n]
-        patient: dict[str, Any] = next(
-            (n["resource"] for n in names if n["resource"]["resourceType"] == "Patient"), {}
-        )
-        who = quote(json.dumps(patient.get("name", "nobody"), ensure_ascii=False))
-        how = ECHOES[len(heard) % len(ECHOES)]
-        if how == "outcome":
-            issue = {"severity": "error", "code": "invalid", "diagnostics": raw}
-            body = {"resourceType": "OperationOutcome", "issue": [issue]}
-            return web.json_response(body, status=422)
-        if how == "location":
-            return web.Response(status=201, headers={"Location": f"/fhir/Task/{who}"})
-        if how == "redirect":
-            return web.Response(status=307, headers={"Location": f"/fhir?{who}"})
-        if how == "header":
-            return web.Response(status=400, headers={"WWW-Authenticate": who, "ETag": who})
-        status = 401 if how == "token" else 500
-        return web.Response(status=status, text=raw, content_type="text/html")
-
-    app = web.Application(client_max_size=1 << 22)
-    app.router.add_post("/oauth/token", token)
-    app.router.add_route("*", "/{rest:.*}", post)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.SockSite(runner, listener).start()
-    try:
-        yield heard
-    finally:
-        await runner.cleanup()
-
-
-async def _traffic(
-    hub: Hub,
-    pg: servers.Databases,
-    flag: Path,
-    listener: socket.socket,
-    clients: dict[str, Client],
-) -> Run:
-    settings = hub.settings
-    traffic = Traffic(
-        hub=settings.public_url,
-        partners=hub.place.root / "partners",
-        people=PEOPLE,
-        refugio=f"http://127.0.0.1:{settings.refugio_port}",
-    )
-    async with closing(pg) as admin, traffic, echoing(listener) as heard:
-        accepted = await traffic.many(REFERRALS)
-        done = Run(
-            hub=hub,
-            traffic=traffic,
-            accepted=accepted,
-            closed={},
-            malformed=[],
-            others={"emergency": [await traffic.emergency()]},
-            heard=heard,
-        )
-        await _until(admin, "select count(*) >= 40 from delivery.intent where state = 'disclosed'")
-        done.closed = await traffic.closed()
-        done.malformed = await traffic.malformed()
-        await _answers(done, admin, flag)
-        await _consents(done, admin)
-        case = await admin.fetchval("select case_ref from gateway.referral limit 1")
-        parked = await admin.fetchval("select consent_ref from gateway.referral limit 1")
-        await asyncio.to_thread(_people, done, clients, case, parked)
-        await _faults(done, admin)
-    return done
-
-
-@asynccontextmanager
-async def closing(pg: servers.Databases) -> AsyncIterator[asyncpg.Connection]:
-    """A connection as the superuser of the hub's database."""
-    admin = await asyncpg.connect(pg.admin_dsn)
-    try:
-        yield admin
-    finally:
-        await admin.close()
-
-
-async def _until(admin: asyncpg.Connection, query: str, seconds: float = 60) -> None:
-    """Wait until a query says true."""
-    until = time.monotonic() + seconds
-    while not await admin.fetchval(query):
-        assert time.monotonic() < until, query
-        await asyncio.sleep(0.1)
-
-
-async def _answers(done: Run, admin: asyncpg.Connection, flag: Path) -> None:
-    """What both parties write about Tasks; the last case dies in a consumer."""
-    traffic = done.traffic
-    ok = [sent for sent in done.accepted if sent.status == 200]
-    done.others["addresses"] = await traffic.addresses(ok[0].id_of("Task"))
-    done.others["token"] = [*await traffic.strangers(), await traffic.jti()]
-    tasks = list(await traffic.tasks_of_recipient())
-    done.others["patch"] = [
-        sent for task in tasks[:3] for sent in await traffic.answers_of_recipient(task)
-    ]
-    done.others["put"] = await traffic.put_task(tasks[3])
-    done.others["put"] += await traffic.put_task(ok[3].id_of("Task"))
-    done.others["own reads"] = [
-        await traffic.call("GET", f"/fhir/{kind}/{ok[0].id_of(kind)}")
-        for kind in ("Task", "ServiceRequest", "Patient", "Consent")
-    ]
-    case = await admin.fetchval(
-        "select r.case_ref from gateway.alias a join gateway.referral r using (referral_ref)"
-        " where a.alias = $1",
-        UUID(tasks[4]),
-    )
-    await asyncio.to_thread(flag.write_text, str(case), encoding="ascii")
-    done.others["dead"] = [await _insisting(traffic, tasks[4], "in-progress")]
-    assert done.others["dead"][0].status == 200, done.others["dead"]
-    await _until(admin, "select exists (select from delivery.cursor where parked)")
-
-
-async def _insisting(traffic: Traffic, task: str, status: str) -> Sent:
-    """The recipient's own system answers meanwhile: again until ours is the one taken."""
-    for _ in range(50):
-        sent = await traffic.answer(task, {"status": status})
-        if sent.status != 412:
-            break
-        await asyncio.sleep(0.1)
-    return sent
-
-
-async def _consents(done: Run, admin: asyncpg.Connection) -> None:
-    """Deliveries that are held while the recipient is away; consent narrowed and taken back."""
-    traffic = done.traffic
-    ok = [sent for sent in done.accepted if sent.status == 200]
-    written = traffic.planter.full().body["entry"][2]["resource"]
-    done.others["consent put"] = await traffic.put_consent(ok[5].id_of("Consent"), written)
-    await traffic.control(fault="unavailable")
-    away = await traffic.many(6)
-    withdrawn = [sent.id_of("Consent") for sent in (*away[:3], *ok[10:14])]
-    done.others["withdraw"] = [await traffic.withdraw(consent) for consent in withdrawn]
-    await traffic.control(fault="")
-    done.accepted += away
-    echo = [
-        await traffic.refer(traffic.planter.full(to_org="eco-sur", entry="eco-sur-casa"), number)
-        for number in range(len(ECHOES))
-    ]
-    done.accepted += echo
-    await _until(
-        admin, "select count(*) >= 3 from delivery.task where to_org = 'eco-sur' and attempts > 0"
-    )
-    await _until(admin, "select count(*) >= 4 from delivery.erasure where state = 'acknowledged'")
-
-
-def _people(done: Run, clients: dict[str, Client], case: UUID, consent: UUID) -> None:
-    """What staff see and ask for; one identity is opened, and what they write by mistake."""
-    asker, approver = clients["officer-norte"], clients["officer-sur"]
-    request = {"case_ref": str(case), "reason_code": "risk_to_life"}
-    path = f"/admin/openings/{asker.post('/admin/openings', request)['opening_ref']}"
-    done.staff.append(approver.post(f"{path}/approval"))
-    done.opened = asker.post(f"{path}/identity")
-    operator = clients[PROPOSES.staff_id]
-    rows = operator.get("/admin/referrals")["referrals"]
-    paths = [f"/admin/referrals/{row['referral_ref']}" for row in rows[:20]]
-    paths += [f"/admin/{name}" for name in ("dead", "erasures", "notices", "openings", "topics")]
-    paths += ["/admin/referrals", "/admin/partners", "/admin/staff", "/admin/topics/cauce.case"]
-    done.staff += [operator.get(path) for path in (*paths, f"/admin/consents/{consent}")]
-    word, name = done.traffic.word("staff"), done.traffic.word("staff", "name")
-    for path, body in (
-        ("/admin/openings", {**request, "reason_code": word}),
-        ("/admin/openings", {"case_ref": name, word: name}),
-        ("/admin/staff", {"staff_id": name, "organisation": word, "roles": [name], "jwk": {}}),
-        ("/admin/partners", {"toml": f'org = "{word}"\nname = "{name}"', "jwks": {name: word}}),
-        (f"/admin/partners/{word}/activation", {"pending_digest": name}),
-        (f"/admin/dead/{name}/replay", {}),
-    ):
-        with pytest.raises(CallError) as refused:
-            operator.post(path, body)
-        done.staff.append({"error": str(refused.value), "faults": refused.value.faults})
-
-
-async def _faults(done: Run, admin: asyncpg.Connection) -> None:
-    """Errors that speak, a process that dies with a traceback, a start that fails."""
-    traffic, hub = done.traffic, done.hub
-    for system in (UPSET, UPSET, CRASH):
-        body = traffic.planter.full().body
-        body["identifier"]["system"] = system
-        with suppress(aiohttp.ClientError):
-            sent = await traffic.call("POST", "/fhir", traffic.wire(body, 0), what="fault")
-            done.others.setdefault("fault", []).append(sent)
-    await asyncio.to_thread(_wait_for_end, hub)
-    start_with_faults(hub, "start")
-    await asyncio.to_thread(_wait_for_end, hub)
-    hub.start(plan.HUB)
-    await asyncio.sleep(2)
-
-
-def _wait_for_end(hub: Hub) -> None:
-    until = time.monotonic() + 10
-    while hub.alive(plan.HUB):
-        assert time.monotonic() < until, "the planted fault did not end the process"
-        time.sleep(0.05)
 
 
 def test_the_traffic_was_what_it_should_be(run: Run) -> None:

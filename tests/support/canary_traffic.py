@@ -7,7 +7,6 @@ parts of requests that held something, so that the run can fail for one that hel
 
 import asyncio
 import json
-import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,8 +19,7 @@ import aiohttp
 
 from connectors.sandbox.__main__ import RECIPIENT_SCOPE, SOURCE_SCOPE
 from connectors.sandbox.samples import BASE, Sample
-from connectors.sandbox.smart import ASSERTION_TYPE, TokenClient
-from services.kit.crypto import jwk_of, make_jwt_es384
+from connectors.sandbox.smart import TokenClient
 from tests.support.canary import Identity
 from tests.support.canary_bundles import Planted, Planter
 
@@ -261,63 +259,6 @@ class Traffic:
         method = self.word("method").upper()
         found.append(await self.call(method, path, what="method"))
         return found
-
-    async def strangers(self) -> list[Sent]:
-        """Token requests whose every part carries something."""
-        pem = (self.partners / "ong-norte" / "client.es384").read_bytes()
-        url = f"{self.hub}/oauth/token"
-        word = self.word("assertion")
-        right = {"iss": "ong-norte", "sub": "ong-norte", "aud": url, "exp": 0, "jti": str(uuid4())}
-        header = {"kid": jwk_of(pem)["kid"], "typ": "JWT"}
-        wrong: list[tuple[dict[str, Any], dict[str, Any]]] = [
-            ({**header, "kid": word}, right),
-            (header, {**right, "iss": word, "sub": word}),
-            (header, {**right, "aud": word}),
-            (header, {**right, "jti": word}),
-            (header, {**right, "exp": word}),
-            (header, {**right, word: self.word("assertion", "name")}),
-        ]
-        form = {
-            "grant_type": "client_credentials",
-            "client_assertion_type": ASSERTION_TYPE,
-            "scope": "",
-        }
-        forms = [
-            {**form, "client_assertion": make_jwt_es384(pem, head, claims)}
-            for head, claims in wrong
-        ]
-        forms += [{**form, "client_assertion": word, name: word} for name in form]
-        kind = "application/x-www-form-urlencoded"
-        bodies = ["&".join(f"{k}={quote(v)}" for k, v in f.items()).encode() for f in forms]
-        bodies += [word.encode(), f"a={quote(self.word('assertion', 'name'))}&a=2".encode()]
-        return [
-            await self.call(
-                "POST", "/oauth/token", body, org=None, what="token", headers={"Content-Type": kind}
-            )
-            for body in bodies
-        ]
-
-    async def jti(self) -> Sent:
-        """A good assertion whose jti and further claims carry something."""
-        pem = (self.partners / "ong-norte" / "client.es384").read_bytes()
-        claims = {
-            "iss": "ong-norte",
-            "sub": "ong-norte",
-            "aud": f"{self.hub}/oauth/token",
-            "exp": int(time.time()) + 200,
-            "jti": self.word("jti") + str(uuid4()),
-            "name": self.word("jti", "name"),
-        }
-        token = make_jwt_es384(pem, {"kid": jwk_of(pem)["kid"], "typ": "JWT"}, claims)
-        form = (
-            f"grant_type=client_credentials&client_assertion_type={quote(ASSERTION_TYPE)}"
-            f"&client_assertion={token}&client_id={self.word('client_id')}"
-        )
-        kind = "application/x-www-form-urlencoded"
-        return await self.call(
-            "POST", "/oauth/token", form.encode(), org=None, what="jti",
-            headers={"Content-Type": kind},
-        )  # fmt: skip
 
     async def control(self, **switches: Any) -> None:
         """Tell the recipient how to behave."""
