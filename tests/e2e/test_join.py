@@ -33,6 +33,9 @@ REGIONS = ("CO-ANT",)
 NATIONS = ("VEN", "ECU")
 
 
+pytestmark = pytest.mark.timeout(300)
+
+
 @dataclass(frozen=True)
 class Met:
     """What the two recipients saw of everybody, and who was who."""
