@@ -31,6 +31,10 @@ __all__ = ["Broker", "Handle", "Received", "Replayed", "Subscription"]
 
 POLL_MS: Final = 20
 MOST_RECORDS: Final = 500
+FETCH_BYTES: Final = 4096
+FETCH_MS: Final = 50
+"""A fetch answers when there is so much, or after so long: else every few events are a fetch of
+their own for each consumer, which costs client and broker more than handling them."""
 HOLD_SECONDS: Final = 1.0
 """Longest that records nobody handles wait for company before the cursor is moved over them."""
 BACK_OFF: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
@@ -101,6 +105,8 @@ class Broker:
             batch_timeout_ms=POLL_MS,
             ack_policy=AckPolicy.MANUAL,
             auto_offset_reset="earliest",
+            fetch_min_bytes=FETCH_BYTES,
+            fetch_max_wait_ms=FETCH_MS,
             max_poll_interval_ms=_DAY_MS,
             session_timeout_ms=10_000,
             heartbeat_interval_ms=1_000,

@@ -61,7 +61,7 @@ class Settings(BaseModel):
     checkpoint_leaves: int = 1000
     epoch_hours: float = 24.0
     delivery_concurrency: int = 128
-    partner_concurrency: int = 32
+    partner_concurrency: int = 64
     window_ms: int = 5
     call_seconds: float = 2.0
     poll_seconds: float = 5.0
