@@ -215,15 +215,15 @@ class Worker:
                 Outcome(result="not_sent", rule=rule, task=task, grant_ref=ref, wait=wait)
             )
             return
-        await self._call(task, state, standing, granted, released, client)
+        await self._call(task, state, granted, released, standing, client)
 
     async def _call(
         self,
         task: Task,
         state: ReferralState,
-        standing: Standing,
         granted: Authorised,
         released: ReleaseResult,
+        standing: Standing,
         client: FhirClient,
     ) -> None:
         grant = granted.grant
