@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from services.kit.steps import STEPS
 from tests.support.crash_rig import Point, Rig, covering_points, every_point, running_rig
 from tests.support.crash_traffic import Traffic
 
@@ -42,11 +43,11 @@ def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
     parser.add_argument("--full", action="store_true", help="each step with each part")
     parser.add_argument("--frozen", action="store_true", help="freeze the hub at each step")
-    parser.add_argument("--step", help="this step alone")
+    parser.add_argument("--step", nargs="*", default=STEPS, help="these steps alone")
     parser.add_argument("--part", help="this part alone")
     options = parser.parse_args(words)
     points = every_point() if options.full or options.part else covering_points()
-    points = [p for p in points if options.step in (None, p.step)]
+    points = [p for p in points if p.step in options.step]
     points = [p for p in points if options.part in (None, p.part)]
     if options.frozen:
         points = [Point(step, "hub") for step in dict.fromkeys(p.step for p in points)]

@@ -41,7 +41,7 @@ REACH_SECONDS = 25.0
 DOWN_SECONDS = 0.5
 FROZEN_SECONDS = 12.0
 """Longer than a consumer may be silent (10 s) before its partitions go to another."""
-QUIET_SECONDS = 60.0
+QUIET_SECONDS = 90.0
 _WAITING = {
     "events": "select count(*) from bus.pending",
     "deliveries": "select count(*) from delivery.task where state in ('queued', 'claimed')",
@@ -50,6 +50,14 @@ _WAITING = {
     "intents": "select count(*) from delivery.intent where state = 'open'",
     "leaves": "select count(*) from custody.waiting",
 }
+_LAG = """
+select count(*) from bus.counter c left join {schema}.cursor k
+    on k.case_ref = c.key and k.consumer = $1
+ where c.topic = 'cauce.case' and coalesce(k.last_seq, 0) < c.last_seq
+   and not coalesce(k.parked, false)"""
+_LAST = "select key, last_seq from bus.counter where topic = 'cauce.case'"
+_CURSORS = "select case_ref, last_seq from vault.cursor where not parked"
+CONSUMERS = ("consent", "referral", "delivery")
 _SUM = "select count(*) from bus.event"
 
 
@@ -186,7 +194,7 @@ class Rig:
 
     def quiet(self) -> None:
         """Wait until nothing waits and nothing new happens."""
-        asyncio.run(_quiet(self.pg.admin_dsn))
+        asyncio.run(_quiet(self.pg))
 
     def evidence(self, traffic: Traffic) -> Evidence:
         """What the witnesses say of everything since the rig began."""
@@ -217,7 +225,27 @@ def _lives(host: str, port: int) -> bool:
         return False
 
 
-async def _quiet(dsn: str) -> None:
+async def _look(pg: servers.Databases) -> tuple[dict[str, int], int]:
+    """What waits, and how many events there are."""
+    conn = await asyncpg.connect(pg.admin_dsn)
+    try:
+        waiting = {name: await conn.fetchval(sql) for name, sql in _WAITING.items()}
+        for name in CONSUMERS:
+            waiting[name] = await conn.fetchval(_LAG.format(schema=name), name)
+        last = await conn.fetch(_LAST)
+        events = await conn.fetchval(_SUM)
+    finally:
+        await conn.close()
+    conn = await asyncpg.connect(pg.vault_admin_dsn)
+    try:
+        cursors = {r["case_ref"]: r["last_seq"] for r in await conn.fetch(_CURSORS)}
+    finally:
+        await conn.close()
+    waiting["vault"] = sum(cursors.get(r["key"], 0) < r["last_seq"] for r in last)
+    return waiting, events
+
+
+async def _quiet(pg: servers.Databases) -> None:
     until = time.monotonic() + QUIET_SECONDS
     before, still = -1, 0
     waiting: dict[str, int] = {}
@@ -225,12 +253,7 @@ async def _quiet(dsn: str) -> None:
         if time.monotonic() > until:
             raise AssertionError(f"not quiet after {QUIET_SECONDS:.0f} s: {waiting}")
         with suppress(OSError, asyncpg.PostgresError):
-            conn = await asyncpg.connect(dsn)
-            try:
-                waiting = {name: await conn.fetchval(sql) for name, sql in _WAITING.items()}
-                events = await conn.fetchval(_SUM)
-            finally:
-                await conn.close()
+            waiting, events = await _look(pg)
             still = still + 1 if not any(waiting.values()) and events == before else 0
             before = events
         await asyncio.sleep(0.5)
