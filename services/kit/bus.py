@@ -108,7 +108,7 @@ class Broker:
             fetch_min_bytes=FETCH_BYTES,
             fetch_max_wait_ms=FETCH_MS,
             max_poll_interval_ms=_DAY_MS,
-            session_timeout_ms=10_000,
+            session_timeout_ms=6_000,  # the least a broker allows: how long kill -9 holds work up
             heartbeat_interval_ms=1_000,
             no_reply=True,
             decoder=_whole,
