@@ -9,7 +9,8 @@ from services.delivery import authority, worker
 from services.delivery.domain import Outcome
 from services.kit.leaf import Leaf, append_leaves
 
-LATE_SECONDS = 0.5
+LATE_SECONDS = 5.0
+"""Longer than any grant, so that a call under it comes first."""
 
 
 def no_key() -> None:
@@ -27,12 +28,13 @@ def early_outcome() -> None:
     """The outcome is recorded before the call."""
     call = worker.Worker._call
 
-    async def recorded_first(self: Any, task: Any, state: Any, granted: Any, *rest: Any) -> None:
+    async def recorded_first(self: Any, task: Any, *rest: Any) -> None:
+        granted = next(one for one in rest if isinstance(one, authority.Authorised))
         outcome = Outcome(
             result="disclosed", rule="taken", task=task, grant_ref=granted.grant.grant_ref
         )
         await self._done(outcome)
-        await call(self, task, state, granted, *rest)
+        await call(self, task, *rest)
 
     worker.Worker._call = recorded_first  # type: ignore[method-assign, assignment]
 
