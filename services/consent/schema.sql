@@ -207,7 +207,11 @@ begin
     then
         raise exception 'consent.record: emergency is vital interest' using errcode = 'P0C03';
     end if;
-    perform consent.end_renewed(records, refs, versions);
+    if exists (select from unnest(refs) u(r) group by r having count(*) > 1)
+       or exists (select from consent.record r
+                   where r.consent_ref = any(refs) and r.until_version is null) then
+        perform consent.end_renewed(records, refs, versions);
+    end if;
     insert into consent.record
         select r.consent_ref, versions[o], null, r.case_ref, r.source_org, r.status,
                r.legal_basis, r.reason_code, r.approver_ref, r.notice, r.language, r.form, r.giver,

@@ -6,6 +6,7 @@ that SIGTERM ends everything within three seconds. Rules live in the services.
 """
 
 import asyncio
+import gc
 import resource
 import signal
 import sys
@@ -274,10 +275,17 @@ async def _main(host: Host, builders: Mapping[str, Build]) -> int:
         sys.stderr.write(f"{host.name} does not start: {_why(error)}\n")
         await host.stop()
         return 1
+    _keep_what_stays()
     await stopping.wait()
     with suppress(TimeoutError):
         await asyncio.wait_for(host.stop(), STOP_SECONDS)
     return 0
+
+
+def _keep_what_stays() -> None:
+    """Modules, models and plans live as long as the process: the collector need not walk them."""
+    gc.collect()
+    gc.freeze()
 
 
 def _why(error: Exception) -> str:

@@ -125,8 +125,13 @@ begin
         returning c.topic, c.key, c.last_seq)
     select array_agg(topic), array_agg(key), array_agg(last_seq)
       into counted_topics, counted_keys, lasts from taken;
-    allowed := consent.gate(keys, purposes);
-    allowed_stats := consent.gate(keys, array_fill('statistics'::text, array[n]));
+    -- Asked only for what there is to hold back: no case, no permit.
+    allowed := consent.gate(
+        array(select case when f is not null then k end
+                from unnest(keys, all_facts) with ordinality u(k, f, o) order by o), purposes);
+    if exists (select from unnest(all_stats) s where s is not null) then
+        allowed_stats := consent.gate(keys, array_fill('statistics'::text, array[n]));
+    end if;
     with placed as (
         select u.*, b.gated, b.topic,
                c.last - count(*) over (partition by u.k, b.topic)
@@ -229,11 +234,14 @@ begin
         gate as (
             select g.id, g.ok, g.ok_stats
               from (select array_agg(f.id order by f.id) ids, array_agg(f.key order by f.id) cs,
+                           array_agg(case when f.stats_facts is not null then f.key end
+                                     order by f.id) counted,
                            array_agg(f.purpose order by f.id) ps, count(*)::int n
                       from found f where f.facts is not null or f.stats_facts is not null) a
              cross join lateral unnest(
                 a.ids, consent.gate(a.cs, a.ps),
-                consent.gate(a.cs, array_fill('statistics'::text, array[a.n]))) g(id, ok, ok_stats))
+                consent.gate(a.counted, array_fill('statistics'::text, array[a.n])))
+                g(id, ok, ok_stats))
         select f.id, f.topic, f.key, f.seq, f.event_id, f.type, f.schema_id, f.body,
                case when g.ok then f.facts end, case when g.ok_stats then f.stats_facts end, f.at
           from found f left join gate g on g.id = f.id order by f.id;
