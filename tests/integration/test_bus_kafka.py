@@ -55,14 +55,14 @@ def broker(settings: Settings, pool: asyncpg.Pool, book: Book) -> Broker:
     )
 
 
+async def booked(pool: asyncpg.Pool, cases: Sequence[UUID]) -> int:
+    query = "select count(*) from delivery.book where case_ref = any($1::uuid[])"
+    return int(await pool.fetchval(query, list(cases)))
+
+
 async def until(pool: asyncpg.Pool, cases: Sequence[UUID], wanted: int) -> None:
     async with asyncio.timeout(30):
-        while (
-            await pool.fetchval(
-                "select count(*) from delivery.book where case_ref = any($1::uuid[])", list(cases)
-            )
-            < wanted
-        ):
+        while await booked(pool, cases) < wanted:  # noqa: ASYNC110 -- it is a table that changes
             await asyncio.sleep(0.05)
 
 

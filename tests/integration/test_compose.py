@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -87,7 +88,7 @@ def stage() -> Iterator[Stage]:
             made.start(name)
         for name in ("kafka", "postgres"):
             port = made.ports[name]
-            processes.wait_until(place, name, lambda p=port: answers(p), timeout=60)
+            processes.wait_until(place, name, partial(answers, port), timeout=60)
         time.sleep(0.3)  # the database answers a moment after its port does
         provision = made.command("provision")
         subprocess.run(provision.argv, env=dict(provision.env), cwd=ROOT, check=True, timeout=60)

@@ -19,7 +19,7 @@ from services.console.local import plan
 from services.console.local.place import Place
 from services.custody import store as custody
 from services.kit.aliases import alias
-from tests.support.crash_judge import Evidence, LeafSeen, Published
+from tests.support.crash_seen import Evidence, LeafSeen, Published
 from tests.support.servers import Databases, Kafka
 
 TOPIC = "cauce.case"

@@ -29,8 +29,9 @@ from services.kit.settings import Settings
 from services.kit.steps import STEPS
 from tests.support import servers
 from tests.support.crash_evidence import gather
-from tests.support.crash_judge import Evidence, Violation, judge
+from tests.support.crash_judge import Violation, judge
 from tests.support.crash_partners import enter_partners
+from tests.support.crash_seen import Evidence
 from tests.support.crash_traffic import Traffic
 from tests.support.crashing import Plan
 from tests.support.hub import Hub, running_hub

@@ -16,7 +16,7 @@ async def vault_of(world: World, caller: str = "referral") -> AsyncIterator[Vaul
     """The vault as a consumer calls it; nothing is cached."""
     settings = world.hub.settings
     token = partial(make_service_token, caller, settings.secret(f"service.{caller}"))
-    port = client(Vault, settings.vault_url, token)
+    port = client(Vault, settings.vault_url, token)  # type: ignore[type-abstract]
     try:
         yield port
     finally:

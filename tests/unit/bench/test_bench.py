@@ -50,8 +50,9 @@ def test_every_bundle_is_accepted_and_another_persons() -> None:
     bundles = Bundles(contact=False)
     seen: set[Any] = set()
     for number in (1, 2):
-        context = Context("ong-norte", NOW, "America/Bogota", "https://cauce.example/fhir")
-        mapped = to_submission(parse_strict(bundles.make(number)), context)
+        raw, now = parse_strict(bundles.make(number)), datetime.now(UTC)
+        context = Context("ong-norte", now, "America/Bogota", "https://cauce.example/fhir")
+        mapped = to_submission(raw, context)
         seen |= {mapped.submission.person.identifiers[0], mapped.bundle_identifier}
     assert len(seen) == 4
 

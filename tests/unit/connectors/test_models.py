@@ -18,7 +18,9 @@ RESOURCES = [
     for bundle in (
         full_bundle(now=NOW, seed=1),
         Sample(now=NOW, seed=2).bundle(),
-        Sample(now=NOW, seed=3, rich=True, minor=True, denies=(("kind:police", ("contact",)),)).bundle(),
+        Sample(
+            now=NOW, seed=3, rich=True, minor=True, denies=(("kind:police", ("contact",)),)
+        ).bundle(),
     )
     for entry in bundle["entry"]
 ]

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 from schemas import models
 from schemas.codes import CODELIST_VERSION
 from services.kit.aliases import alias
-from tests.support.crash_judge import Evidence, LeafSeen, Published
+from tests.support.crash_seen import Evidence, LeafSeen, Published
 
 START = datetime(2026, 5, 4, 9, 0, tzinfo=UTC)
 KEY = bytes(range(32))
