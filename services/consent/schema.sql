@@ -40,7 +40,8 @@ create table consent.record (
     check (legal_basis = 'consent' or (reason_code is not null and approver_ref is not null)),
     check (valid_from < valid_to)
 );
-create unique index record_current on consent.record (consent_ref) where until_version is null;
+create unique index record_current on consent.record (consent_ref)
+    where until_version is null and since_version > 0;
 create index record_case on consent.record (case_ref);
 
 create table consent.item (
@@ -61,8 +62,11 @@ create table consent.item (
     check (decision = 'permit' or to_org is not null or to_kind is not null)
 );
 create index item_case on consent.item (case_ref);
-create index item_current on consent.item (consent_ref) where until_version is null;
-create index item_end on consent.item (valid_to) where until_version is null;
+create index item_current on consent.item (consent_ref, until_version);
+-- For `due` alone, which repeats the predicate. A partial index whose predicate gate, hold or load
+-- imply, they may walk from end to end by a plan made while the table was empty: all live items of
+-- the cell for each case. So no index of these tables may be partial on until_version alone.
+create index item_end on consent.item (valid_to) where until_version is null and since_version > 0;
 
 -- A key of (case, purpose) that died: the current key version is one more than the highest here.
 create table consent.dead_key (

@@ -162,7 +162,7 @@ async def answer(conn: Any, request: Withdrawal, done: Withdrawn) -> None:
 async def due(conn: Any, limit: int = 64) -> list[UUID]:
     """Cases with a rule whose validity is over and not yet closed, longest over first."""
     rows = await conn.fetch(
-        "select case_ref from consent.item where until_version is null"
+        "select case_ref from consent.item where until_version is null and since_version > 0"
         " and valid_to <= clock_timestamp() order by valid_to limit $1",
         limit,
     )
