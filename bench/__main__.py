@@ -29,7 +29,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=60, help="of each load that is measured")
     parser.add_argument("--warm", type=float, default=10, help="seconds of load before it")
     parser.add_argument("--repeat", type=int, default=2, help="runs of the sustained load")
-    parser.add_argument("--in-flight", type=int, default=96, help="referrals under way at once")
+    parser.add_argument("--in-flight", type=int, default=256, help="referrals under way at once")
     parser.add_argument("--rates", type=float, nargs="*", help="open loops (default: half, 100)")
     parser.add_argument(
         "--contact", action="store_true", help="with contact, a second delivery on acceptance"

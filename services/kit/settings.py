@@ -62,7 +62,7 @@ class Settings(BaseModel):
     epoch_hours: float = 24.0
     delivery_concurrency: int = 128
     partner_concurrency: int = 64
-    window_ms: int = 5
+    window_ms: int = 8
     call_seconds: float = 2.0
     poll_seconds: float = 5.0
     people_per_minute: int = 60000
