@@ -8,7 +8,7 @@ N ?= 2000
 UV_COMPILE := uv pip compile -q --generate-hashes --no-emit-index-url --no-header --no-annotate
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help install install-dev run down test check bench lint types imports unit withdrawals lock clean
+.PHONY: help install install-dev run down test check bench lint types imports unit withdrawals lock clean crash schemas
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -61,6 +61,13 @@ bench: $(INSTALLED) ## Measure this machine: rate, latency, CPU by part (JSON)
 
 withdrawals: $(INSTALLED_DEV) ## Withdrawals aimed at calls under way, with kills; histogram (N=2000)
 	$(BIN)/python -m tests.support.withdrawal --count $(N)
+
+crash: $(INSTALLED_DEV) ## Kill -9 of every part at every step, the full product (20 minutes)
+	$(BIN)/python -m tests.crash --full
+
+schemas: $(INSTALLED_DEV) ## After a change of an .avsc: write the classes and give new schemas an id
+	$(BIN)/python -m schemas.generate
+	$(BIN)/python -m schemas.release
 
 lock: $(INSTALLED_DEV) ## Resolve the dependencies again and write both requirement files (needs uv)
 	$(UV_COMPILE) --python $(BIN)/python --extra build pyproject.toml -o requirements.txt

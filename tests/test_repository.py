@@ -166,3 +166,23 @@ def test_every_setting_is_used() -> None:
     code = "\n".join(text_of(n) for n in PYTHON if n.startswith(("services/", "connectors/")))
     unused = {n for n in Settings.model_fields if not re.search(rf"\.{n}\b", code)}
     assert unused == set()
+
+
+def test_every_path_that_the_documents_name_exists() -> None:
+    """A control named in the threat model stands only while its test does."""
+    named = re.compile(r"`((?:tests|services|connectors|schemas|deploy|bench|docs)/[\w./-]+)`")
+    documents = [name for name in FILES if name.endswith(".md")]
+    missing = [
+        (name, path)
+        for name in documents
+        for path in named.findall(text_of(name))
+        if not (ROOT / path).exists()
+    ]
+    assert missing == []
+
+
+def test_every_make_target_that_the_documents_name_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", text_of("Makefile"), re.MULTILINE))
+    documents = [name for name in FILES if name.endswith(".md")]
+    for name in documents:
+        assert set(re.findall(r"`make ([a-z-]+)", text_of(name))) <= targets, name
