@@ -229,7 +229,7 @@ async def _checkpoint(dsn: str) -> None:
 
 def test_the_faults_were_logged_without_their_text(run: Run) -> None:
     log = run.hub.log(plan.HUB)
-    for said in ("unforeseen", "RuntimeError", "some.library", "start-failed", "CrashError"):
+    for said in ("unforeseen", "RuntimeError", "some.package", "start-failed", "CrashError"):
         assert said in log, said
 
 

@@ -43,8 +43,8 @@ class _Unraisable:
 
 def _upset(text: str) -> None:
     """Everything by which text reaches a log of its own accord."""
-    logging.getLogger("some.library").error("cannot read %s", text)
-    logging.getLogger("some.library").warning("odd: %s", TELLING.number, stack_info=True)
+    logging.getLogger("some.package").error("cannot read %s", text)
+    logging.getLogger("some.package").warning("odd: %s", TELLING.number, stack_info=True)
     warnings.warn(f"deprecated: {TELLING.name}", stacklevel=1)
     thread = threading.Thread(target=_fail, args=(text,), name=TELLING.token)
     thread.start()
