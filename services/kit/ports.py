@@ -139,6 +139,14 @@ class OpeningRequest:
     leaf_ref: UUID
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReplayResult:
+    """What replaying a parked case did; `rule` is `not-parked` or what still forbids it."""
+
+    handled: int
+    rule: str | None = None
+
+
 class Vault(Protocol):
     """The only place with identity."""
 
@@ -165,6 +173,9 @@ class Vault(Protocol):
 
     async def open(self, items: Sequence[OpeningRequest]) -> list[ReleaseResult]:
         """Open an identity outside a grant."""
+
+    async def replay(self, items: Sequence[UUID]) -> list[ReplayResult]:
+        """Handle again the cases at which the vault's own consumer stopped."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

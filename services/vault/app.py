@@ -47,6 +47,7 @@ async def build(rt: Runtime) -> Service:
         metrics=rt.metrics,
         longest_grant=timedelta(seconds=settings.call_seconds),
         people_per_minute=settings.people_per_minute,
+        replay=partial(rt.replay, "vault"),
     )
     killer = KeyKiller(rt.metrics, rt.clock)
     hub_pool = await rt.hub_pool()

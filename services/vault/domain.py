@@ -18,7 +18,7 @@ from services.kit import crypto
 from services.kit.ports import Grant, OpeningRequest, SignedGrant
 
 CALLERS: Final[Mapping[str, frozenset[str]]] = {
-    "gateway": frozenset({"resolve", "put", "forget", "keep", "open"}),
+    "gateway": frozenset({"resolve", "put", "forget", "keep", "open", "replay"}),
     "referral": frozenset({"keys"}),
     "delivery": frozenset({"keys", "release", "grants"}),
 }

@@ -5,7 +5,7 @@ times are tested again right before, and a caller gets only the methods that are
 in `domain`, rows in `store` and `key_rows`, what opens what in `records` and `keystore`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -26,8 +26,10 @@ from services.kit.ports import (
     PutItem,
     PutResult,
     ReleaseResult,
+    ReplayResult,
     SignedGrant,
 )
+from services.kit.records import Replayed
 from services.vault import domain, key_rows, records, store
 from services.vault.intake import Intake
 from services.vault.keystore import EpochMissingError, Keystore
@@ -57,6 +59,7 @@ class VaultService:
         metrics: Metrics,
         longest_grant: timedelta,
         people_per_minute: int,
+        replay: Callable[[UUID], Awaitable[Replayed]],
     ) -> None:
         self._pool = pool
         self._keystore = keystore
@@ -66,6 +69,7 @@ class VaultService:
         self._longest = longest_grant
         self._people = people_per_minute
         self._intake = Intake(pool, keystore, keys.index)
+        self._replay = replay
 
     async def resolve(self, items: Sequence[Lookup]) -> list[UUID | None]:
         """Subject of a person known to an organisation; None when unknown or not one person."""
@@ -221,6 +225,18 @@ class VaultService:
         for result in results:
             self._metrics.inc("cauce_vault_releases_total", rule=result.rule)
         return results
+
+    async def replay(self, items: Sequence[UUID]) -> list[ReplayResult]:
+        """Handle again the cases at which the consumer of this process stopped."""
+        _allow("replay", items)
+        return [await self._replay_case(case_ref) for case_ref in items]
+
+    async def _replay_case(self, case_ref: UUID) -> ReplayResult:
+        try:
+            done = await self._replay(case_ref)
+        except LookupError:
+            return ReplayResult(handled=0, rule="not-parked")
+        return ReplayResult(handled=done.handled, rule=done.rule)
 
     async def _open_identity(self, caller: str, request: OpeningRequest) -> ReleaseResult:
         rule = domain.check_opening(request)

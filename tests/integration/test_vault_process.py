@@ -106,6 +106,27 @@ async def test_it_is_ready_and_answers_its_callers_each_for_its_own_methods(
         await port("gateway", secret=bytes(32)).put([one])
 
 
+async def test_a_case_at_which_its_consumer_stopped_is_replayed_over_the_port(
+    host: Host,
+    port: Callable[..., Any],
+    consent_pool: asyncpg.Pool,
+    pg: Databases,
+) -> None:
+    """The gateway's people mend it though the vault is another process; a second time says so."""
+    one = item()
+    await port("gateway").put([one])
+    admin = await asyncpg.connect(pg.vault_admin_dsn)
+    await admin.execute("insert into vault.cursor values ('vault', $1, 0, true)", one.case_ref)
+    await admin.close()
+    await put(consent_pool, [end_of(one, ConsentWithdrawn)])
+    gateway = port("gateway")
+    (done,) = await gateway.replay([one.case_ref])
+    assert (done.handled, done.rule) == (1, None)
+    assert await port("referral").keys([KeyQuery(case_ref=one.case_ref, purpose=PURPOSE)]) == [None]
+    (again,) = await gateway.replay([one.case_ref])
+    assert again.rule == "not-parked"
+
+
 async def test_withdrawal_and_expiry_on_the_log_kill_keys_also_those_read_from_the_record(
     host: Host,
     port: Callable[..., Any],

@@ -14,6 +14,7 @@ from services.kit import crypto
 from services.kit.canonical import canonical
 from services.kit.metrics import Metrics
 from services.kit.ports import Grant, PutItem, SignedGrant
+from services.kit.records import Replayed
 from services.vault.epochs import Epochs
 from services.vault.keystore import FileKeystore
 from services.vault.service import VaultKeys, VaultService
@@ -39,6 +40,11 @@ class World:
         return datetime.now(UTC) + self.late
 
 
+async def nothing_parked(_: UUID) -> Replayed:
+    """These tests run no consumer."""
+    raise LookupError
+
+
 async def make_world(dsn: str, folder: Path, people_per_minute: int = 60_000) -> World:
     (folder / "epochs").mkdir(parents=True, exist_ok=True)
     pool = await asyncpg.create_pool(dsn, min_size=0, max_size=6)
@@ -59,6 +65,7 @@ async def make_world(dsn: str, folder: Path, people_per_minute: int = 60_000) ->
         metrics=metrics,
         longest_grant=timedelta(seconds=2),
         people_per_minute=people_per_minute,
+        replay=nothing_parked,
     )
     # The module's databases are shared, its key folder is not: begin with an empty keystore.
     await pool.execute("truncate keys.epoch, keys.data_key, vault.quota")

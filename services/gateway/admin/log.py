@@ -22,6 +22,8 @@ from services.gateway.admin.http import AdminRefused, Desk, json_body, text_of
 from services.kit.db import transaction
 from services.kit.leaf import LeafKind, append_leaves, leaf
 from services.kit.offsets import TopicOffsets, read_offsets
+from services.kit.ports import Vault
+from services.kit.records import Replayed
 from services.kit.runtime import Runtime
 from services.kit.staff import StaffMember
 
@@ -109,12 +111,7 @@ class LogDesk:
         case_ref = UUID(found["case_ref"]) if found["case_ref"] else None
         if case_ref is None:
             raise AdminRefused(409, "event-expired")
-        try:
-            done = await self._rt.replay(found["consumer"], case_ref)
-        except KeyError:
-            raise AdminRefused(409, "consumer-elsewhere") from None
-        except LookupError:
-            raise AdminRefused(409, "not-parked") from None
+        done = await self._again(found["consumer"], case_ref)
         if done.rule is not None:
             raise AdminRefused(409, "still-failing", [FieldFault("", done.rule)])
         made = leaf(
@@ -127,6 +124,20 @@ class LogDesk:
         async with transaction(self._pool) as conn:
             await append_leaves(conn, [made])
         return {"ref": str(ref), "status": "replayed", "handled": done.handled}
+
+    async def _again(self, consumer: str, case_ref: UUID) -> Replayed:
+        """At the consumer of this process, or over its port at the vault's."""
+        try:
+            if consumer != "vault":
+                return await self._rt.replay(consumer, case_ref)
+            (done,) = await self._rt.port(Vault).replay([case_ref])
+        except KeyError:
+            raise AdminRefused(409, "consumer-elsewhere") from None
+        except LookupError:
+            raise AdminRefused(409, "not-parked") from None
+        if done.rule == "not-parked":
+            raise AdminRefused(409, "not-parked")
+        return Replayed(handled=done.handled, rule=done.rule)
 
     async def _mend(self, found: dict[str, Any], member: StaffMember) -> dict[str, Any]:
         await self._act("delivery.mend", "replayed", found, member, None)
