@@ -142,6 +142,21 @@ async def test_a_new_version_of_a_consent_takes_back_or_gives_more_but_not_both(
     assert status == 422, body
 
 
+async def test_a_consent_can_be_read_and_written_back(world: World) -> None:
+    """What the sender is shown is what it may send: unchanged it changes nothing, inactive ends."""
+    ids = await world.refer(person=person(41))
+    await world.task_of(ids)
+    path = f"/fhir/Consent/{ids['Consent']}"
+    for status in ("active", "inactive"):
+        _, shown, headers = await world.call("GET", path, "ong-norte")
+        document = {**shown, "status": status}
+        code, body, _ = await world.call(
+            "PUT", path, "ong-norte", document, If_Match=headers["etag"]
+        )
+        faults = [issue["expression"] for issue in body.get("issue", [])]
+        assert (code, faults, body.get("status")) == (200, [], status)
+
+
 async def test_the_directory_shows_services_without_secret_places(world: World) -> None:
     status, body, _ = await world.call("GET", "/fhir/HealthcareService", "ong-norte")
     assert status == 200

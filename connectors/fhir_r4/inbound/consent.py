@@ -56,7 +56,7 @@ def to_consent(
         valid_from=valid_from,
         valid_to=valid_to,
         items=items,
-        **_basis(more, path, report),
+        **_basis(more, path, report, again=minor is None),
     )
 
 
@@ -188,9 +188,10 @@ def _linked(more: Found, path: str, report: Report) -> bool | None:
     return linked
 
 
-def _basis(more: Found, path: str, report: Report) -> dict[str, str | None]:
+def _basis(more: Found, path: str, report: Report, *, again: bool) -> dict[str, str | None]:
+    """Form and basis; who collected it is asked of a new consent, not of one written back."""
     for name in GIVER_EXTENSIONS:
-        if name not in more:
+        if name not in more and not (again and name == "collected-by-role"):
             report.add("required", f"{path}.extension", "element")
     basis, reason, approver = (
         _first(more, name) for name in ("legal-basis", "legal-basis-reason", "approver")

@@ -208,6 +208,7 @@ def own_consent(
             "id": ids["consent"],
             "meta": {"versionId": str(record.version)},
             "language": record.language,
+            "extension": _giving(base, record),
             "status": "active" if active else "inactive",
             "scope": {"coding": [{"system": CONSENT_SCOPE, "code": "patient-privacy"}]},
             "category": [{"coding": [{"system": ACT_CODE, "code": "IDSCL"}]}],
@@ -219,6 +220,21 @@ def own_consent(
             "provision": present({"type": "deny", "period": {"end": end}, "provision": rules}),
         }
     )
+
+
+def _giving(base: str, record: ConsentRecord) -> list[Resource]:
+    """How and on what basis it was given, as the sender wrote it."""
+    given = {
+        "consent-form": record.form,
+        "legal-basis": record.legal_basis,
+        "legal-basis-reason": record.reason_code,
+        "assent": record.assent,
+    }
+    return [
+        {"url": f"{base}/StructureDefinition/{name}", "valueCode": code}
+        for name, code in given.items()
+        if code is not None
+    ]
 
 
 def last_day(end: datetime, zone: ZoneInfo) -> str:
@@ -243,7 +259,10 @@ def _provision(base: str, rule: ConsentRule, zone: ZoneInfo, lang: Lang) -> Reso
             if rule.decision == "permit"
             else None,
             "purpose": _purpose(base, rule.purpose) if rule.purpose else None,
-            "code": [coded(base, "data_category", c, lang) for c in rule.data_categories],
+            "code": [
+                {"coding": [{"system": system(base, "data_category"), "code": code}]}
+                for code in rule.data_categories  # no label: a text is refused when written back
+            ],
         }
     )
 
