@@ -83,7 +83,7 @@ async def own_consent(
     if record is None:
         raise Refused.of("not-found", "resource")
     ids = {"consent": view.id("consent"), "patient": view.id("patient")}
-    body = render.own_consent(view.frame, record, ids, lang_of(call))
+    body = render.own_consent(view.frame, record, ids)
     return fhir(body, headers={"etag": render.etag(record.version)})
 
 

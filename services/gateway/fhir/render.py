@@ -194,12 +194,10 @@ def own_patient(alias_id: str) -> Resource:
     return {"resourceType": "Patient", "id": alias_id, "meta": {"tag": [label_]}}
 
 
-def own_consent(
-    frame: Frame, record: ConsentRecord, ids: Mapping[str, str], lang: Lang
-) -> Resource:
+def own_consent(frame: Frame, record: ConsentRecord, ids: Mapping[str, str]) -> Resource:
     """The sender's own view of a consent; `ids` are its ids of `consent` and `patient`."""
     base = frame.base
-    rules = [_provision(base, rule, frame.zone, lang) for rule in record.rules]
+    rules = [_provision(base, rule, frame.zone) for rule in record.rules]
     active = record.status in ("given", "renewed")
     end = last_day(record.valid_to, frame.zone)
     return present(
@@ -245,7 +243,7 @@ def last_day(end: datetime, zone: ZoneInfo) -> str:
     return instant(end)
 
 
-def _provision(base: str, rule: ConsentRule, zone: ZoneInfo, lang: Lang) -> Resource:
+def _provision(base: str, rule: ConsentRule, zone: ZoneInfo) -> Resource:
     role = {"coding": [{"system": PARTICIPATION, "code": "IRCP"}]}
     who: Resource = {"reference": f"Organization/{rule.to_org}"}
     if rule.to_org is None:
