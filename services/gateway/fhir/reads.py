@@ -53,7 +53,7 @@ class Reads:
         if resource == "ServiceRequest":
             body = render.own_service_request(view, lang_of(call))
             return fhir(body, headers={"etag": render.etag(view.state.version)})
-        return await own_consent(self._consent, call, view, target.consent_ref)
+        return await own_consent(self._consent, view, target.consent_ref)
 
     async def _released(self, call: Call, resource: str, target: store.Target) -> Response:
         asked = ReadRequest(referral_ref=target.referral_ref, org=call.org, resource=resource)
@@ -75,9 +75,7 @@ class Reads:
                 await store.learn_patient(conn, org, UUID(name), referral_ref)
 
 
-async def own_consent(
-    consent: Consent, call: Call, view: render.View, consent_ref: UUID
-) -> Response:
+async def own_consent(consent: Consent, view: render.View, consent_ref: UUID) -> Response:
     """The sender's view of a consent with its version."""
     record = (await consent.read([consent_ref]))[0]
     if record is None:
