@@ -51,7 +51,7 @@ TRANSITIONS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         "refused": frozenset(),
         "withdrawn": frozenset(),
         "revoked": frozenset(),
-        "expired": frozenset(),
+        "expired": WITHDRAWALS,
         "invalidated": frozenset(),
     }
 )
@@ -231,11 +231,13 @@ def withdraw(
     keys: Mapping[str, int],
     *,
     cell: str,
+    over: Sequence[ConsentRule] = (),
 ) -> Change | Refusal:
     """Plan a withdrawal of one of the case's records, all of it or the named parts.
 
     Only the source takes back, or the cell itself (its protection officer). `keys` are current key
-    versions by purpose, 1 where absent.
+    versions by purpose, 1 where absent. `over` are permits of the record that time has ended:
+    whoever received something under them is reached by a withdrawal of the whole all the same.
     """
     record = next((r for r in records if r.consent_ref == request.consent_ref), None)
     if record is None:
@@ -249,7 +251,12 @@ def withdraw(
     ended, kept = _taken(record, request)
     if not ended and request.items:
         return Refusal(rule="unknown-item")
-    return _change(records, record, (ended, kept), now, keys, done=request.status)
+    change = _change(records, record, (ended, kept), now, keys, done=request.status)
+    if request.items:
+        return change
+    everything = replace(record, rules=(*record.rules, *over))
+    reached = (*ended, *range(len(record.rules), len(everything.rules)))
+    return replace(change, affected=_affected(everything, reached, kept))
 
 
 def expire(

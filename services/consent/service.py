@@ -120,7 +120,8 @@ class ConsentService:
         if before is not None:
             return before
         held = (await store.load(conn, {case_ref: version}))[case_ref]
-        change = withdraw(held.records, item, at, held.keys, cell=self._cell)
+        over = await store.over(conn, item.consent_ref, at)
+        change = withdraw(held.records, item, at, held.keys, cell=self._cell, over=over)
         if isinstance(change, Refusal):
             rule = None if change.already else change.rule
             return Withdrawn(effective_at=None, version=version, already=change.already, rule=rule)

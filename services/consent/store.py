@@ -120,7 +120,7 @@ async def lock(conn: Any, case_ref: UUID) -> tuple[int, datetime]:
 
 async def apply(conn: Any, held: CaseConsent, consent_ref: UUID, change: Change) -> int:
     """Write a change planned under the lock of the case; answers the new version."""
-    ids = held.item_ids[consent_ref]
+    ids = held.item_ids.get(consent_ref, ())
     await conn.execute(
         "select consent.change($1, $2, $3, $4, $5::bigint[], $6::jsonb, $7::text[], $8::int[])",
         held.case_ref,
@@ -133,6 +133,29 @@ async def apply(conn: Any, held: CaseConsent, consent_ref: UUID, change: Change)
         [k.key_version for k in change.dead_keys],
     )
     return held.version + 1
+
+
+async def over(conn: Any, consent_ref: UUID, now: datetime) -> tuple[ConsentRule, ...]:
+    """Permits of a record that have ended and whose time is over."""
+    rows = await conn.fetch(
+        "select purpose, to_org, data_categories, valid_from, valid_to from consent.item"
+        " where consent_ref = $1 and decision = 'permit' and until_version is not null"
+        " and valid_to <= $2 order by item_id",
+        consent_ref,
+        now,
+    )
+    return tuple(
+        ConsentRule(
+            decision="permit",
+            purpose=r["purpose"],
+            to_org=r["to_org"],
+            to_kind=None,
+            data_categories=tuple(r["data_categories"]),
+            valid_from=r["valid_from"],
+            valid_to=r["valid_to"],
+        )
+        for r in rows
+    )
 
 
 async def answered(conn: Any, request: Withdrawal) -> Withdrawn | None:

@@ -295,3 +295,7 @@ async def test_an_end_of_validity_stops_all_and_asks_nobody_to_delete(
         end,
     )
     assert late == 0
+    answer = await world.agency.withdraw(referred.ids["Consent"])
+    assert answer["status"] == 200, "the person may still ask for what was received to go"
+    await until(partial(reported, world, referred), "the past recipient never answered", 10)
+    assert (await erasure(world, referred))["effect"] == "deleted"

@@ -215,6 +215,11 @@ async def test_what_is_over_permits_nothing_at_once_and_is_announced_by_the_swee
     assert stored is not None
     assert stored.status == "expired"
     assert (await hub.ask(about(held))).key_version == 2
+    taken = await hub.take_back(held)
+    assert (taken.already, taken.rule, taken.version) == (False, None, 3)
+    assert (await events(pg, held.case_ref))[-1] == "consent.withdrawn"
+    assert (await hub.ask(about(held))).key_version == 2
+    assert (await hub.take_back(held)).already
 
 
 async def test_a_withdrawal_waits_for_holders_and_no_hold_is_stale(hub: Hub) -> None:

@@ -151,12 +151,25 @@ def test_a_key_lives_while_another_record_permits_the_purpose() -> None:
     assert change.dead_keys == ()
 
 
+def test_taking_back_what_time_had_ended_still_reaches_who_received_it() -> None:
+    """Expiry asks nobody to delete; the person may, and then also for parts ended earlier."""
+    gone = permit("clinica-norte", end=-1)
+    change = withdraw(
+        (record(status="expired"),), ask_back(), NOW, {}, cell="cell-demo", over=(gone,)
+    )
+    assert isinstance(change, Change)
+    assert (change.status, change.ended, change.dead_keys) == ("withdrawn", (), ())
+    assert [one.to_org for one in change.affected] == ["clinica-norte"]
+    both = withdraw((record(permit()),), ask_back(), NOW, {}, cell="cell-demo", over=(gone,))
+    assert isinstance(both, Change)
+    assert [one.to_org for one in both.affected] == ["clinica-norte", "refugio-sur"]
+
+
 @pytest.mark.parametrize(
     ("held", "request_", "rule"),
     [
         (record(permit(), ref=2), ask_back(), "unknown-consent"),
         (record(permit(), status="withdrawn"), ask_back(), "already-inactive"),
-        (record(permit(), status="expired"), ask_back(), "already-inactive"),
         (record(permit()), ask_back(status="given"), "withdrawal-status"),
         (record(permit()), ask_back(("nadie-org", "service_referral", ())), "unknown-item"),
         (
