@@ -12,6 +12,7 @@ from services.kit.bus import Subscription
 from services.kit.lead import run_as_leader
 from services.kit.ports import Vault
 from services.kit.runtime import Runtime, Service
+from services.kit.settings import Settings
 from services.vault import leaves, store
 from services.vault.consumer import TYPES, KeyKiller
 from services.vault.epochs import Epochs
@@ -38,11 +39,7 @@ async def build(rt: Runtime) -> Service:
     vault = VaultService(
         pool=pool,
         keystore=keystore,
-        keys=VaultKeys(
-            index=(folder / "index.key").read_bytes(),
-            pseudonym=(folder / "pseudonym.key").read_bytes(),
-            grant_public=settings.secret("grant.pub"),
-        ),
+        keys=_keys(settings),
         clock=rt.clock,
         metrics=rt.metrics,
         longest_grant=timedelta(seconds=settings.call_seconds),
@@ -84,4 +81,13 @@ async def build(rt: Runtime) -> Service:
             partial(run_as_leader, rt, "vault-leaves", pass_leaves_on),
         ],
         pings={"epochs": epochs.check},
+    )
+
+
+def _keys(settings: Settings) -> VaultKeys:
+    folder = settings.vault_keys_dir
+    return VaultKeys(
+        index=(folder / "index.key").read_bytes(),
+        pseudonym=(folder / "pseudonym.key").read_bytes(),
+        grant_public=settings.secret("grant.pub"),
     )
