@@ -20,7 +20,8 @@ from schemas import CODELIST_VERSION, ReferralSent, ReferralSentFacts, decode_fa
 from schemas.codec import Encoded, frame
 from services.consent.domain import evaluate
 from services.kit.crypto import random_bytes
-from services.kit.ports import DataKey, Question
+from services.kit.ports.consent import Question
+from services.kit.ports.vault import DataKey
 from services.kit.records import received
 from services.kit.seal import open_facts
 from services.referral.events import Told

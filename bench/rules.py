@@ -10,7 +10,7 @@ from uuid import UUID
 
 from services.consent.domain import evaluate
 from services.custody import tree
-from services.kit.ports import ConsentRecord, ConsentRule, Decision, Question
+from services.kit.ports.consent import ConsentRecord, ConsentRule, Decision, Question
 
 ORGS = ("refugio-sur", "clinica-norte", "defensa-legal", "casa-este")
 CATEGORIES = ("pseudonymous_core", "contact", "health", "family")

@@ -11,7 +11,8 @@ from services.consent.service import ConsentService
 from services.kit.bus import Subscription
 from services.kit.db import Unavailable
 from services.kit.lead import run_as_leader
-from services.kit.ports import MAX_BATCH, Consent
+from services.kit.ports.batch import MAX_BATCH
+from services.kit.ports.consent import Consent
 from services.kit.runtime import Runtime, Service
 
 SWEEP_SECONDS: Final = 0.5

@@ -15,7 +15,7 @@ from typing import Final, Literal, get_args
 
 from schemas.models import Affected, DeadKey
 from services.kit.bases import covered
-from services.kit.ports import ConsentRecord, ConsentRule, Decision, Question, Withdrawal
+from services.kit.ports.consent import ConsentRecord, ConsentRule, Decision, Question, Withdrawal
 
 POLICY_VERSION: Final = "1"
 """Version of the rules in this file; a change of any answer is a new version."""

@@ -22,7 +22,8 @@ from services.consent.store import CaseConsent
 from services.kit.exchange import put_events
 from services.kit.leaf import append_leaves, leaf
 from services.kit.metrics import Metrics
-from services.kit.ports import MAX_BATCH, ConsentRecord, Decision, Question, Withdrawal, Withdrawn
+from services.kit.ports.batch import MAX_BATCH
+from services.kit.ports.consent import ConsentRecord, Decision, Question, Withdrawal, Withdrawn
 from services.kit.steps import step
 
 EFFECT_DELAY: Final = timedelta(seconds=2)

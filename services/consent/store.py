@@ -16,7 +16,7 @@ import orjson
 
 from services.consent.domain import Change
 from services.kit.doors import rule_json
-from services.kit.ports import ConsentRecord, ConsentRule, Withdrawal, Withdrawn
+from services.kit.ports.consent import ConsentRecord, ConsentRule, Withdrawal, Withdrawn
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

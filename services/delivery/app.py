@@ -22,7 +22,10 @@ from services.delivery.worker import Parts, Worker
 from services.kit.bus import Subscription
 from services.kit.lead import run_as_leader
 from services.kit.partners import Partners
-from services.kit.ports import Consent, Delivery, Referral, Vault
+from services.kit.ports.consent import Consent
+from services.kit.ports.delivery import Delivery
+from services.kit.ports.referral import Referral
+from services.kit.ports.vault import Vault
 from services.kit.runtime import Runtime, Service
 
 SWEEP_SECONDS: Final = 1.0

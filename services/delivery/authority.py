@@ -24,7 +24,8 @@ from services.kit.crypto import sign_ed25519
 from services.kit.doors import Held, consent_hold
 from services.kit.leaf import append_leaves
 from services.kit.partners import Partner, Partners
-from services.kit.ports import Consent, Decision, Grant, Question, SignedGrant
+from services.kit.ports.consent import Consent, Decision, Question
+from services.kit.ports.vault import Grant, SignedGrant
 from services.kit.steps import step
 
 CHANGED: Final = "consent-changed"

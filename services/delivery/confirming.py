@@ -10,7 +10,7 @@ import asyncpg
 
 from services.delivery import store
 from services.delivery.domain import Task, command_id
-from services.kit.ports import Command, Referral
+from services.kit.ports.referral import Command, Referral
 from services.kit.steps import step
 
 

@@ -14,7 +14,7 @@ from connectors.sdk.errors import ConnectorError, Reject, Retry
 from connectors.sdk.types import Release
 from services.kit.crypto import sha256, uuid4_from
 from services.kit.needs import EMERGENCY, Need, NoNeed, need_for
-from services.kit.ports import ReferralState
+from services.kit.ports.referral import ReferralState
 
 Kind = Literal["content", "update", "erasure"]
 Result = Literal["disclosed", "not_sent", "unknown", "rejected", "held", "suppressed", "no_news"]

@@ -17,7 +17,7 @@ from services.delivery import erasures
 from services.delivery.worker import Parts
 from services.kit.crypto import joined, sha256, uuid4_from
 from services.kit.partners import Partner
-from services.kit.ports import Command
+from services.kit.ports.referral import Command
 from services.kit.steps import step
 
 OVERLAP: Final = timedelta(seconds=30)

@@ -15,7 +15,8 @@ from services.delivery.authority import CHANGED, Authorised, Denied
 from services.delivery.domain import CLOSED, Ask, Outcome, categories_now, need_of
 from services.delivery.render import outgoing
 from services.delivery.worker import Parts
-from services.kit.ports import ReadRequest, ReadResult, ReferralState
+from services.kit.ports.delivery import ReadRequest, ReadResult
+from services.kit.ports.referral import ReferralState
 
 SUPPRESSED: Final = "suppressed"
 NOT_FOUND: Final = "not-found"

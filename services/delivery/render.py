@@ -22,7 +22,8 @@ from services.delivery.domain import Task, need_of, trimmed
 from services.delivery.intents import Standing
 from services.kit.aliases import alias
 from services.kit.partners import Partner
-from services.kit.ports import ReferralState, ReleaseResult
+from services.kit.ports.referral import ReferralState
+from services.kit.ports.vault import ReleaseResult
 
 HANDLING: Final = frozenset({"CPLYCD", "DELAU"})
 """Labels whose handling a recipient must have declared."""

@@ -41,7 +41,8 @@ from services.kit.db import is_infrastructure_fault
 from services.kit.logs import Log
 from services.kit.metrics import Metrics
 from services.kit.partners import Partner, Partners
-from services.kit.ports import Referral, ReferralState, ReleaseResult, Vault
+from services.kit.ports.referral import Referral, ReferralState
+from services.kit.ports.vault import ReleaseResult, Vault
 from services.kit.steps import step
 
 In = TypeVar("In")

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -17,15 +17,16 @@ from services.gateway.admin.app import admin_routes
 from services.gateway.admin.notices import measure
 from services.gateway.auth import service as auth
 from services.gateway.auth.api import smart_configuration, token_endpoint
+from services.gateway.fhir import operations
 from services.gateway.fhir import store as fhir_store
 from services.gateway.fhir.consents import Consents
-from services.gateway.fhir.http import Surface, fhir
 from services.gateway.fhir.intake import intake_handler
 from services.gateway.fhir.metadata import capability_statement
 from services.gateway.fhir.reads import KINDS, Directory, Reads
 from services.gateway.fhir.render import Frame
 from services.gateway.fhir.tasks import Keys as TaskKeys
 from services.gateway.fhir.tasks import Tasks, Views
+from services.gateway.http import Surface, fhir
 from services.gateway.intake import keys as keying
 from services.gateway.intake import sweep
 from services.gateway.intake.accept import Accepter
@@ -36,8 +37,13 @@ from services.kit.batcher import Batcher
 from services.kit.crypto import hkdf
 from services.kit.lead import run_as_leader
 from services.kit.partners import Partners
-from services.kit.ports import Consent, Delivery, Referral, Vault
+from services.kit.ports.consent import Consent
+from services.kit.ports.delivery import Delivery
+from services.kit.ports.referral import Referral
+from services.kit.ports.vault import Vault
 from services.kit.runtime import Runtime, Service
+
+SUBMIT: Final = ("/fhir", "/fhir/")
 
 
 async def build(rt: Runtime) -> Service:
@@ -49,10 +55,9 @@ async def build(rt: Runtime) -> Service:
     keeper = sweep.Keeper(pool, rt.port(Vault))
     intake = _intake(rt, pool, partners, keeper)
     routes: list[Route] = [
-        surface.open_route("/oauth/token", "POST", token_endpoint(access)),
+        surface.open_route(operations.TOKEN, token_endpoint(access)),
         *_discovery(rt, surface),
-        surface.route("/fhir", "POST", intake_handler(intake)),
-        surface.route("/fhir/", "POST", intake_handler(intake)),
+        *(surface.route(operations.submit(path), intake_handler(intake)) for path in SUBMIT),
         *_reads(rt, pool, partners, surface),
     ]
     routes += registry_routes(access.require)
@@ -134,10 +139,10 @@ def _intake(rt: Runtime, pool: asyncpg.Pool, partners: Partners, keeper: sweep.K
 def _discovery(rt: Runtime, surface: Surface) -> list[Route]:
     """What anyone may read."""
     public, base = rt.settings.public_url, rt.settings.canonical_base
-    documents = {
-        "/fhir/metadata": capability_statement(public, base),
-        "/fhir/.well-known/smart-configuration": smart_configuration(public),
-    }
+    documents = (
+        (operations.METADATA, capability_statement(public, base)),
+        (operations.SMART, smart_configuration(public)),
+    )
 
     def constant(body: dict[str, Any]) -> Callable[[Request], Awaitable[Response]]:
         async def answer(_: Request) -> Response:
@@ -145,7 +150,7 @@ def _discovery(rt: Runtime, surface: Surface) -> list[Route]:
 
         return answer
 
-    return [surface.open_route(path, "GET", constant(body)) for path, body in documents.items()]
+    return [surface.open_route(operation, constant(body)) for operation, body in documents]
 
 
 def _reads(rt: Runtime, pool: asyncpg.Pool, partners: Partners, surface: Surface) -> list[Route]:
@@ -174,15 +179,17 @@ def _reads(rt: Runtime, pool: asyncpg.Pool, partners: Partners, surface: Surface
         clock=rt.clock,
     )
     return [
-        surface.route("/fhir/Task", "GET", tasks.search),
-        surface.route("/fhir/Task/{id}", "GET", tasks.read),
-        surface.route("/fhir/Task/{id}", "PATCH", tasks.patch),
-        surface.route("/fhir/Task/{id}", "PUT", tasks.put),
-        *(surface.route(f"/fhir/{name}/{{id}}", "GET", content.of(name)) for name in KINDS),
-        surface.route("/fhir/Consent/{id}", "PATCH", consents.patch),
-        surface.route("/fhir/Consent/{id}", "PUT", consents.put),
-        surface.route("/fhir/Organization", "GET", directory.organizations),
-        surface.route("/fhir/Organization/{id}", "GET", directory.organization),
-        surface.route("/fhir/HealthcareService", "GET", directory.services),
-        surface.route("/fhir/HealthcareService/{id}", "GET", directory.service),
+        surface.route(operations.TASK_SEARCH, tasks.search),
+        surface.route(operations.read("Task"), tasks.read),
+        surface.route(operations.write("PATCH", "Task", operations.ANSWER), tasks.patch),
+        surface.route(operations.write("PUT", "Task", operations.ANSWER), tasks.put),
+        *(surface.route(operations.read(name), content.of(name)) for name in KINDS),
+        surface.route(operations.write("PATCH", "Consent", operations.CONSENT), consents.patch),
+        surface.route(operations.write("PUT", "Consent", operations.CONSENT), consents.put),
+        surface.route(operations.directory("Organization"), directory.organizations),
+        surface.route(operations.read("Organization"), directory.organization),
+        surface.route(
+            operations.directory("HealthcareService", operations.ORGANIZATION), directory.services
+        ),
+        surface.route(operations.read("HealthcareService"), directory.service),
     ]

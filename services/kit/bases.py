@@ -8,7 +8,7 @@ decides by them, so both see the same answer. Who may give consent is checked at
 from typing import Final
 
 from services.kit.needs import EMERGENCY
-from services.kit.ports import ConsentRecord, ConsentRule
+from services.kit.ports.consent import ConsentRecord, ConsentRule
 
 VITAL_CATEGORIES: Final = frozenset({"pseudonymous_core", "contact"})
 """All that vital interest may carry."""

@@ -17,7 +17,7 @@ import orjson
 from schemas.codec import encode
 from schemas.codes import CODELIST_VERSION
 from schemas.models import ConsentGiven
-from services.kit.ports import ConsentRecord, ConsentRule
+from services.kit.ports.consent import ConsentRecord, ConsentRule
 
 _CHANGED: Final = "P0C02"
 _NOT_STORABLE: Final = frozenset({"P0C03", "23514"})

@@ -17,7 +17,17 @@ from connectors.sdk.faults import Fault, Faults
 
 Language = Literal["es", "en", "pt"]
 
-__all__ = ["Fault", "Faults", "Language", "Refusal", "Refused", "catalogue", "language", "outcome"]
+__all__ = [
+    "Fault",
+    "Faults",
+    "Language",
+    "Refusal",
+    "Refused",
+    "catalogue",
+    "language",
+    "outcome",
+    "problem",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +120,20 @@ def outcome(
     return {
         "resourceType": "OperationOutcome",
         "issue": [_issue(fault, request_id, lang, canonical_base) for fault in faults],
+    }
+
+
+def problem(faults: Sequence[Fault], request_id: str, lang: Language) -> dict[str, Any]:
+    """The faults as a problem document (RFC 9457) with one entry for each."""
+    rows = [catalogue()[fault.code, fault.rule] for fault in faults]
+    return {
+        "status": rows[0].http,
+        "title": rows[0].texts[lang],
+        "request_id": request_id,
+        "faults": [
+            {"code": f.code, "rule": f.rule, "field": f.field, "text": row.texts[lang]}
+            for f, row in zip(faults, rows, strict=True)
+        ],
     }
 
 

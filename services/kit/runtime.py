@@ -26,7 +26,7 @@ from services.kit import db, rpc, serving
 from services.kit.bus import Broker, Replayed, Subscription
 from services.kit.logs import Log, capture_crashes, capture_libraries
 from services.kit.metrics import Metrics
-from services.kit.ports import Vault
+from services.kit.ports.vault import Vault
 from services.kit.settings import Settings
 
 P = TypeVar("P")

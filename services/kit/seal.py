@@ -10,7 +10,7 @@ from uuid import UUID
 
 from schemas.topics import event_types
 from services.kit import crypto
-from services.kit.ports import DataKey
+from services.kit.ports.vault import DataKey
 
 _VERSION = Struct(">i")
 

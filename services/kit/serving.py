@@ -22,7 +22,7 @@ from starlette.routing import Route
 from services.kit import rpc
 from services.kit.metrics import Metrics
 from services.kit.migrate import HUB_ROLES
-from services.kit.ports import Vault
+from services.kit.ports.vault import Vault
 from services.kit.settings import Settings
 
 BACKLOG: Final = 1024

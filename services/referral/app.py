@@ -12,7 +12,10 @@ import asyncpg
 from services.kit.bus import Subscription
 from services.kit.lead import run_as_leader
 from services.kit.partners import Partners
-from services.kit.ports import MAX_BATCH, Command, Consent, Referral, Vault
+from services.kit.ports.batch import MAX_BATCH
+from services.kit.ports.consent import Consent
+from services.kit.ports.referral import Command, Referral
+from services.kit.ports.vault import Vault
 from services.kit.runtime import Runtime, Service
 from services.referral import store
 from services.referral.commands import Commands

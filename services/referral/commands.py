@@ -17,14 +17,8 @@ import asyncpg
 from schemas import Encoded
 from services.kit.batcher import Batcher
 from services.kit.exchange import put_events
-from services.kit.ports import (
-    Applied,
-    Command,
-    DataKey,
-    KeyQuery,
-    ReferralQuery,
-    ReferralState,
-)
+from services.kit.ports.referral import Applied, Command, ReferralQuery, ReferralState
+from services.kit.ports.vault import DataKey, KeyQuery
 from services.kit.steps import step
 from services.referral import store
 from services.referral.domain import Denied, Machine, State, Step, apply, machine

@@ -19,7 +19,8 @@ from schemas import (
     ReferralRequestedFacts,
 )
 from services.kit.bus import Received
-from services.kit.ports import Command, KeyQuery
+from services.kit.ports.referral import Command
+from services.kit.ports.vault import KeyQuery
 from services.kit.seal import key_version
 from services.kit.steps import step
 from services.referral import store

@@ -14,7 +14,7 @@ from importlib.resources import files
 from typing import Final
 from uuid import UUID
 
-from services.kit.ports import Command
+from services.kit.ports.referral import Command
 
 DRAFT: Final = "draft"
 TERMINAL: Final = frozenset(

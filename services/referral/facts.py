@@ -14,7 +14,8 @@ import orjson
 
 from schemas import Encoded, ReferralRequestedFacts, decode_facts, encode, encode_facts
 from services.kit.crypto import CryptoError
-from services.kit.ports import MAX_BATCH, DataKey, KeyQuery, Vault
+from services.kit.ports.batch import MAX_BATCH
+from services.kit.ports.vault import DataKey, KeyQuery, Vault
 from services.kit.seal import key_version, open_facts, seal_facts
 from services.referral.domain import State
 from services.referral.events import Told

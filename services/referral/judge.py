@@ -9,7 +9,8 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from services.kit.doors import consent_hold
-from services.kit.ports import MAX_BATCH, Consent, Decision, Question
+from services.kit.ports.batch import MAX_BATCH
+from services.kit.ports.consent import Consent, Decision, Question
 from services.referral.domain import State
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import asyncpg
 
-from services.kit.ports import Applied, Command, ReferralQuery
+from services.kit.ports.referral import Applied, Command, ReferralQuery
 from services.referral.domain import EXPIRING, State
 from services.referral.facts import Row
 

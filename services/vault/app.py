@@ -10,7 +10,7 @@ import asyncpg
 
 from services.kit.bus import Subscription
 from services.kit.lead import run_as_leader
-from services.kit.ports import Vault
+from services.kit.ports.vault import Vault
 from services.kit.runtime import Runtime, Service
 from services.kit.settings import Settings
 from services.vault import leaves, store

@@ -15,7 +15,7 @@ from uuid import UUID
 from pydantic import TypeAdapter, ValidationError
 
 from services.kit import crypto
-from services.kit.ports import Grant, OpeningRequest, SignedGrant
+from services.kit.ports.vault import Grant, OpeningRequest, SignedGrant
 
 CALLERS: Final[Mapping[str, frozenset[str]]] = {
     "gateway": frozenset({"resolve", "put", "forget", "keep", "open", "replay"}),

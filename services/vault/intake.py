@@ -13,7 +13,7 @@ from uuid import UUID
 import asyncpg
 
 from services.kit import crypto
-from services.kit.ports import DataKey, PutItem, PutResult
+from services.kit.ports.vault import DataKey, PutItem, PutResult
 from services.vault import key_rows, records, store
 from services.vault.domain import (
     FACTS_ONLY,

@@ -11,7 +11,7 @@ import asyncpg
 
 from services.kit.db import transaction
 from services.kit.leaf import Leaf, append_leaves
-from services.kit.ports import MAX_BATCH
+from services.kit.ports.batch import MAX_BATCH
 
 
 async def write(conn: Any, leaves: Sequence[Leaf]) -> None:

@@ -15,8 +15,8 @@ import asyncpg
 
 from services.kit import crypto, rpc
 from services.kit.metrics import Metrics
-from services.kit.ports import (
-    MAX_BATCH,
+from services.kit.ports.batch import MAX_BATCH
+from services.kit.ports.vault import (
     DataKey,
     Grant,
     GrantState,

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from services.kit.ports import OpeningRequest
+from services.kit.ports.vault import OpeningRequest
 from services.vault.domain import lock_key
 from services.vault.key_rows import KeyRow, wrapped_of
 from services.vault.keystore import KeyName

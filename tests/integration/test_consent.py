@@ -20,7 +20,7 @@ from services.kit.doors import (
     consent_record,
 )
 from services.kit.metrics import Metrics
-from services.kit.ports import ConsentRecord
+from services.kit.ports.consent import ConsentRecord
 from tests.support.consent_world import ALL, CELL, Hub, about, events, fresh, gate, leaves
 from tests.support.servers import Databases
 from tests.unit.consent import records

@@ -12,7 +12,7 @@ from services.delivery.poller import poll
 from services.delivery.reads import Reads
 from services.delivery.sweeps import sweep
 from services.delivery.worker import Worker
-from services.kit.ports import ReadRequest
+from services.kit.ports.delivery import ReadRequest
 from tests.support.delivery_world import behave, die_at, effects, held_by, hurry, task_id
 from tests.support.partner_rows import CATEGORIES, partner, register
 from tests.support.path import Path, consent_of

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from services.delivery import erasures, intents, store
-from services.kit.ports import ReferralQuery
+from services.kit.ports.referral import ReferralQuery
 from services.referral import store as referrals
 from tests.support.servers import Databases
 

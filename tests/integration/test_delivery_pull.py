@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from services.delivery.reads import Reads
-from services.kit.ports import ReadRequest
+from services.kit.ports.delivery import ReadRequest
 from tests.support.partner_rows import partner, register
 from tests.support.path import Path, running_path
 from tests.support.servers import Databases

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from services.kit.metrics import Metrics
-from services.kit.ports import Command, ReferralQuery
+from services.kit.ports.referral import Command, ReferralQuery
 from services.referral.app import expire_due
 from tests.support.partner_rows import partner, register
 from tests.support.path import CELL, Path, now, running_path

@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 
 from services.kit import rpc, serving
 from services.kit.db import Unavailable
-from services.kit.ports import KeyQuery, Vault
+from services.kit.ports.vault import KeyQuery, Vault
 from tests.unit.kit.test_rpc import SECRET, FakeVault, item
 
 

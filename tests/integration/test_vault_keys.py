@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 
 from services.kit import crypto
-from services.kit.ports import KeyQuery
+from services.kit.ports.vault import KeyQuery
 from services.vault import key_rows
 from services.vault.keystore import EpochMissingError, FileKeystore, KeyName, Wrapped
 from tests.integration.vault_world import PURPOSE, SECRET_NAME, World, grant, item, make_world, sign

@@ -7,7 +7,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from services.kit.ports import KeyQuery, Lookup
+from services.kit.ports.vault import KeyQuery, Lookup
 from services.vault import key_rows
 from services.vault.keystore import KeyName
 from tests.integration.vault_world import PURPOSE, World, grant, item, make_world, sign

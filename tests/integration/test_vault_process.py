@@ -18,7 +18,7 @@ from services.kit import crypto, rpc, steps
 from services.kit.canonical import canonical
 from services.kit.db import transaction
 from services.kit.leaf import append_leaves, leaf
-from services.kit.ports import KeyQuery, SignedGrant, Vault
+from services.kit.ports.vault import KeyQuery, SignedGrant, Vault
 from services.kit.runtime import Host
 from services.kit.settings import Settings
 from services.vault import leaves

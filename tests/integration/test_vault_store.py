@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from services.kit import rpc
-from services.kit.ports import (
+from services.kit.ports.vault import (
     Grant,
     KeyQuery,
     Lookup,

@@ -13,7 +13,7 @@ from connectors.sdk.types import Case, Identifier, Name, Person, Telecom, split
 from services.kit import crypto
 from services.kit.canonical import canonical
 from services.kit.metrics import Metrics
-from services.kit.ports import Grant, PutItem, SignedGrant
+from services.kit.ports.vault import Grant, PutItem, SignedGrant
 from services.kit.records import Replayed
 from services.vault.epochs import Epochs
 from services.vault.keystore import FileKeystore

@@ -12,7 +12,7 @@ from services.kit.doors import (
     Given,
     consent_record,
 )
-from services.kit.ports import ConsentRecord, Decision, Question, Withdrawal, Withdrawn
+from services.kit.ports.consent import ConsentRecord, Decision, Question, Withdrawal, Withdrawn
 from tests.support.servers import Databases
 from tests.unit.consent import records
 

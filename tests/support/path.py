@@ -41,19 +41,9 @@ from services.kit.exchange import put_events
 from services.kit.logs import Log
 from services.kit.metrics import Metrics
 from services.kit.partners import Partners
-from services.kit.ports import (
-    Command,
-    ConsentRecord,
-    ConsentRule,
-    DataKey,
-    GrantState,
-    KeyQuery,
-    ReferralState,
-    ReleaseResult,
-    SignedGrant,
-    Withdrawal,
-    Withdrawn,
-)
+from services.kit.ports.consent import ConsentRecord, ConsentRule, Withdrawal, Withdrawn
+from services.kit.ports.referral import Command, ReferralState
+from services.kit.ports.vault import DataKey, GrantState, KeyQuery, ReleaseResult, SignedGrant
 from services.kit.records import received
 from services.kit.seal import seal_facts
 from services.referral import consumer as referral_consumer

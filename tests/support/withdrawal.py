@@ -29,7 +29,7 @@ from services.console.local import kafka as kafka_node
 from services.console.local import plan, processes
 from services.console.local.keys import make_secrets
 from services.kit.metrics import Metrics
-from services.kit.ports import Withdrawal
+from services.kit.ports.consent import Withdrawal
 from tests.support import servers
 from tests.support.hub import Hub, running_hub
 from tests.support.withdrawal_judge import Judged, judge

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from uuid import UUID
 
-from services.kit.ports import DataKey, KeyQuery, Vault
+from services.kit.ports.vault import DataKey, KeyQuery, Vault
 from services.kit.rpc import Client, client, make_service_token
 from services.kit.seal import key_version, open_facts
 from tests.support.withdrawal_world import World

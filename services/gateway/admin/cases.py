@@ -18,7 +18,8 @@ from schemas.codec import DecodeError, decode, frame
 from services.gateway.admin.faults import FieldFault
 from services.gateway.admin.http import AdminRefused, Desk
 from services.gateway.admin.timeline import CaseEvent, CaseLeaf, timeline
-from services.kit.ports import Consent, Referral, ReferralState
+from services.kit.ports.consent import Consent
+from services.kit.ports.referral import Referral, ReferralState
 from services.kit.runtime import Runtime
 from services.kit.staff import StaffMember
 

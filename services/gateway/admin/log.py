@@ -22,7 +22,7 @@ from services.gateway.admin.http import AdminRefused, Desk, json_body, text_of
 from services.kit.db import transaction
 from services.kit.leaf import LeafKind, append_leaves, leaf
 from services.kit.offsets import TopicOffsets, read_offsets
-from services.kit.ports import Vault
+from services.kit.ports.vault import Vault
 from services.kit.records import Replayed
 from services.kit.runtime import Runtime
 from services.kit.staff import StaffMember

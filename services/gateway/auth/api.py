@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from services.gateway.auth.domain import SCOPES_OF_ROLE, allowed
 from services.gateway.auth.service import Access
-from services.gateway.fhir.http import read_body
+from services.gateway.http import read_body
 from services.kit.errors import Refused, catalogue, language
 
 ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.kit.ports import ConsentRule
+from services.kit.ports.consent import ConsentRule
 
 Part = tuple[str, str, tuple[str, ...]]
 """(organisation, purpose, categories)."""

@@ -15,9 +15,9 @@ from connectors.fhir_r4.mapping import Context
 from connectors.sdk.strict import parse_strict
 from services.gateway.fhir import render, store, writing
 from services.gateway.fhir.changes import Part, compare
-from services.gateway.fhir.http import PATCH_TYPES, Call
 from services.gateway.fhir.reads import own_consent
 from services.gateway.fhir.tasks import Views
+from services.gateway.http import PATCH_TYPES, Call
 from services.gateway.intake.keys import Keys
 from services.gateway.intake.records import CONFIDENTIALITY, consent_record
 from services.gateway.intake.renewal import to_renewed_consent
@@ -34,7 +34,7 @@ from services.kit.doors import (
 )
 from services.kit.errors import Refused
 from services.kit.partners import Partners
-from services.kit.ports import Consent, ConsentRecord, Withdrawal, Withdrawn
+from services.kit.ports.consent import Consent, ConsentRecord, Withdrawal, Withdrawn
 
 EFFECTIVE: Final = "cauce-effective-at"
 TRIES: Final = 3
@@ -82,8 +82,6 @@ class Consents:
         return await self._new_version(call, target, document)
 
     async def _target(self, call: Call) -> store.Target:
-        call.caller.require("Consent", "u")
-        call.known_parameters("_format")
         target = await self._views.target(call, "consent")
         if target.from_org != call.org:
             raise Refused.of("forbidden", "field", "Consent")

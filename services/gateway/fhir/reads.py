@@ -11,11 +11,12 @@ import orjson
 from starlette.responses import Response
 
 from services.gateway.fhir import render, store
-from services.gateway.fhir.http import Call, Handler, fhir
 from services.gateway.fhir.tasks import Views, lang_of
+from services.gateway.http import Call, Handler, fhir
 from services.kit.errors import Refused
 from services.kit.partners import Partner, Partners
-from services.kit.ports import Consent, Delivery, ReadRequest
+from services.kit.ports.consent import Consent
+from services.kit.ports.delivery import Delivery, ReadRequest
 
 KINDS: Final = {
     "ServiceRequest": "service_request",
@@ -37,8 +38,6 @@ class Reads:
         """`GET /fhir/{resource}/{id}`."""
 
         async def read(call: Call) -> Response:
-            call.caller.require(resource, "r")
-            call.known_parameters("_format")
             target = await self._views.target(call, KINDS[resource])
             if call.org == target.from_org:
                 return await self._own(call, resource, target)
@@ -95,8 +94,6 @@ class Directory:
 
     async def organization(self, call: Call) -> Response:
         """`GET /fhir/Organization/{id}`."""
-        call.caller.require("Organization", "r")
-        call.known_parameters("_format")
         partner = (await self._listed()).get(call.request.path_params["id"])
         if partner is None:
             raise Refused.of("not-found", "resource")
@@ -104,16 +101,12 @@ class Directory:
 
     async def organizations(self, call: Call) -> Response:
         """`GET /fhir/Organization`."""
-        call.caller.require("Organization", "s")
-        call.known_parameters(*DIRECTORY_PARAMETERS)
         partners = (await self._listed()).values()
         found = [render.organization(self._base, p, lang_of(call)) for p in partners]
         return fhir(render.searchset(found, f"{self._url}/Organization", None))
 
     async def service(self, call: Call) -> Response:
         """`GET /fhir/HealthcareService/{id}`."""
-        call.caller.require("HealthcareService", "r")
-        call.known_parameters("_format")
         for partner in (await self._listed()).values():
             entry = partner.entry(call.request.path_params["id"])
             if entry is not None:
@@ -123,8 +116,6 @@ class Directory:
 
     async def services(self, call: Call) -> Response:
         """`GET /fhir/HealthcareService`, by `organization` where wanted."""
-        call.caller.require("HealthcareService", "s")
-        call.known_parameters(*DIRECTORY_PARAMETERS, "organization")
         of = call.request.query_params.get("organization", "").removeprefix("Organization/")
         found = [
             render.healthcare_service(self._base, entry, partner.version, lang_of(call))

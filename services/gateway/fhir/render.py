@@ -28,7 +28,8 @@ from services.kit.aliases import AliasKind, alias
 from services.kit.crypto import hmac_sha256
 from services.kit.needs import Need, need_for
 from services.kit.partners import Entry, Partner
-from services.kit.ports import ConsentRecord, ConsentRule, ReferralState
+from services.kit.ports.consent import ConsentRecord, ConsentRule
+from services.kit.ports.referral import ReferralState
 
 Resource = dict[str, Any]
 ACTION: Final = "http://terminology.hl7.org/CodeSystem/consentaction"

@@ -18,7 +18,7 @@ import orjson
 from connectors.fhir_r4.status import task_views
 from services.kit import crypto
 from services.kit.errors import Refused
-from services.kit.ports import ReferralQuery
+from services.kit.ports.referral import ReferralQuery
 
 PARAMETERS: Final = frozenset(
     {"_lastUpdated", "status", "owner", "requester", "_count", "_cursor", "_format", "_id"}

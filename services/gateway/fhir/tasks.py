@@ -17,13 +17,13 @@ from connectors.fhir_r4.status import Answer, Step, commands_for, read_answer
 from connectors.sdk.faults import Faults
 from connectors.sdk.strict import parse_strict
 from services.gateway.fhir import render, store, writing
-from services.gateway.fhir.http import PATCH_TYPES, Call, fhir
 from services.gateway.fhir.search import make_cursor, read_search
+from services.gateway.http import PATCH_TYPES, Call, fhir
 from services.kit.batcher import Batcher
 from services.kit.crypto import hmac_sha256, uuid4_from
 from services.kit.errors import Language, Refused, language
 from services.kit.partners import Partners
-from services.kit.ports import Command, Referral, ReferralState
+from services.kit.ports.referral import Command, Referral, ReferralState
 
 REFUSALS: Final = {
     "not-found": ("not-found", "resource"),
@@ -143,8 +143,6 @@ class Tasks:
 
     async def read(self, call: Call) -> Response:
         """`GET /fhir/Task/{id}`."""
-        call.caller.require("Task", "r")
-        call.known_parameters("_format")
         view = await self._views.view(call, await self._views.target(call, "task"))
         tag = render.etag(view.state.version)
         if call.request.headers.get("if-none-match") == tag:
@@ -157,7 +155,6 @@ class Tasks:
 
     async def search(self, call: Call) -> Response:
         """`GET /fhir/Task`."""
-        call.caller.require("Task", "s")
         items = call.request.query_params.multi_items()
         wanted = read_search(items, call.org, self._views.keys.cursor)
         states = (await self._referral.find([wanted.query]))[0]
@@ -206,8 +203,6 @@ class Tasks:
         return await self._answer(call, target, view, version, written)
 
     async def _writable(self, call: Call) -> tuple[store.Target, render.View, int]:
-        call.caller.require("Task", "u")
-        call.known_parameters("_format")
         target = await self._views.target(call, "task")
         version = writing.expected_version(call.request.headers.get("if-match"))
         view = await self._views.view(call, target)

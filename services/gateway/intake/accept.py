@@ -23,17 +23,9 @@ from services.kit.doors import consent_record as put_consents
 from services.kit.errors import Refused
 from services.kit.exchange import put_events
 from services.kit.leaf import append_leaves
-from services.kit.ports import (
-    MAX_BATCH,
-    Consent,
-    ConsentRecord,
-    Decision,
-    Lookup,
-    PutItem,
-    PutResult,
-    Question,
-    Vault,
-)
+from services.kit.ports.batch import MAX_BATCH
+from services.kit.ports.consent import Consent, ConsentRecord, Decision, Question
+from services.kit.ports.vault import Lookup, PutItem, PutResult, Vault
 from services.kit.steps import step
 
 TRIES: Final = 4

@@ -29,7 +29,8 @@ from services.gateway.intake.store import AcceptedRow, CaseRow
 from services.kit.aliases import alias
 from services.kit.doors import Given
 from services.kit.leaf import Leaf, leaf
-from services.kit.ports import ConsentRecord, DataKey, Decision, PutResult
+from services.kit.ports.consent import ConsentRecord, Decision
+from services.kit.ports.vault import DataKey, PutResult
 from services.kit.seal import seal_facts
 
 VITAL_INTEREST: Final = "vital_interest"

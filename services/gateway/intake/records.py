@@ -14,7 +14,7 @@ from schemas.models import CaseOpenedFacts, CaseOpenedStatsFacts, ReferralReques
 from services.gateway.intake.keys import Keys, identifier_mac
 from services.kit.canonical import canonical
 from services.kit.crypto import hmac_sha256
-from services.kit.ports import ConsentRecord, ConsentRule
+from services.kit.ports.consent import ConsentRecord, ConsentRule
 
 NO_GIVER: Final = "other"
 """Giver of a record on another legal basis, where nobody gave consent."""

@@ -10,7 +10,8 @@ from typing import Final
 import asyncpg
 
 from services.gateway.intake import store
-from services.kit.ports import MAX_BATCH, Vault
+from services.kit.ports.batch import MAX_BATCH
+from services.kit.ports.vault import Vault
 from services.kit.steps import step
 
 KEEP_SECONDS: Final = 2.0

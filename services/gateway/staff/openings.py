@@ -20,7 +20,7 @@ from services.gateway.admin.http import AdminRefused, Desk, json_body, text_of, 
 from services.gateway.staff.domain import OPENING_LIFE, OPENING_REASONS, approval_fault
 from services.kit.db import transaction
 from services.kit.leaf import append_leaves, leaf
-from services.kit.ports import OpeningRequest, Vault
+from services.kit.ports.vault import OpeningRequest, Vault
 from services.kit.runtime import Runtime
 from services.kit.staff import StaffMember
 

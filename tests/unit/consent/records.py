@@ -6,7 +6,7 @@ from uuid import UUID
 
 from hypothesis import strategies as st
 
-from services.kit.ports import ConsentRecord, ConsentRule, Question
+from services.kit.ports.consent import ConsentRecord, ConsentRule, Question
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CASE = UUID("00000000-0000-4000-8000-00000000000a")

@@ -7,7 +7,7 @@ import pytest
 from services.consent import domain
 from services.consent.domain import RULES, Change, Refusal, evaluate, expire, withdraw
 from services.kit.bases import record_fault
-from services.kit.ports import ConsentRecord, Decision, Question, Withdrawal
+from services.kit.ports.consent import ConsentRecord, Decision, Question, Withdrawal
 from tests.unit.consent.records import CATEGORIES, NOW, day, deny, permit, question, record
 
 ID = record().case_ref

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from services.consent.domain import RULES, Change, evaluate, expire, is_live, withdraw
 from services.consent.domain import with_overlay as joined
-from services.kit.ports import ConsentRecord, Decision, Question, Withdrawal
+from services.kit.ports.consent import ConsentRecord, Decision, Question, Withdrawal
 from tests.unit.consent.records import (
     CASE,
     NOW,

@@ -28,7 +28,8 @@ from services.delivery.domain import (
 )
 from services.kit.crypto import new_ed25519, verify_ed25519
 from services.kit.needs import Need
-from services.kit.ports import Grant, ReferralState
+from services.kit.ports.referral import ReferralState
+from services.kit.ports.vault import Grant
 from services.referral.domain import machine
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -17,7 +17,7 @@ from services.gateway.fhir.changes import compare
 from services.gateway.fhir.search import make_cursor, open_cursor, read_search
 from services.gateway.intake import keys as keying
 from services.kit.errors import Refused
-from services.kit.ports import ConsentRule
+from services.kit.ports.consent import ConsentRule
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 KEY = b"k" * 32

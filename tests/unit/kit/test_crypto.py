@@ -14,7 +14,7 @@ from joserfc.jwk import ECKey, RSAKey
 
 from services.kit import crypto
 from services.kit.crypto import CryptoError
-from services.kit.ports import DataKey
+from services.kit.ports.vault import DataKey
 from services.kit.seal import open_facts, seal_facts
 
 KEY, OTHER = bytes(range(32)), bytes(range(1, 33))

@@ -8,8 +8,10 @@ from starlette.responses import Response
 
 from services.kit import rpc
 from services.kit.db import Unavailable
-from services.kit.ports import Consent, DataKey, Delivery, Lookup, PutItem, PutResult, Vault
-from services.kit.ports import Referral as ReferralPort
+from services.kit.ports.consent import Consent
+from services.kit.ports.delivery import Delivery
+from services.kit.ports.referral import Referral as ReferralPort
+from services.kit.ports.vault import DataKey, Lookup, PutItem, PutResult, Vault
 
 SECRET = b"s" * 32
 

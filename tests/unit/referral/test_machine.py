@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.kit.ports import Command
+from services.kit.ports.referral import Command
 from services.referral.domain import (
     RULES,
     TERMINAL,

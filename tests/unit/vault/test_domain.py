@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from services.kit import crypto
-from services.kit.ports import Grant, OpeningRequest, SignedGrant, Vault
+from services.kit.ports.vault import Grant, OpeningRequest, SignedGrant, Vault
 from services.vault import domain
 from services.vault.domain import Identities, Person
 

@@ -1,7 +1,8 @@
 """How the public surface speaks HTTP: media types, sizes, languages, and every refusal.
 
-It guards that each error is an OperationOutcome from the catalogue with a request id of ours, that
-nothing submitted is echoed, and that what we did not foresee says nothing at all.
+It guards that each error is from the catalogue, as an OperationOutcome under `/fhir` and as a
+problem document (RFC 9457) under `/v1`, with a request id of ours, that nothing submitted is
+echoed, and that what we did not foresee says nothing at all.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -17,13 +18,16 @@ from starlette.routing import Match, Route
 from connectors.sdk.faults import Faults
 from connectors.sdk.strict import DEFAULT
 from services.gateway.auth.service import Access, Caller
+from services.gateway.operation import Operation
 from services.kit.db import is_infrastructure_fault
-from services.kit.errors import Refused, language, outcome
+from services.kit.errors import Refused, language, outcome, problem
 from services.kit.logs import Log
 
 FHIR_JSON: Final = "application/fhir+json"
 BODY_TYPES: Final = frozenset({FHIR_JSON, "application/json"})
 PATCH_TYPES: Final = frozenset({"application/json-patch+json"})
+JSON: Final = "application/json"
+PROBLEM: Final = "application/problem+json"
 _READABLE: Final = frozenset({FHIR_JSON, "application/json", "application/*", "*/*"})
 METHODS: Final = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 
@@ -49,11 +53,6 @@ class Call:
             raise Refused.of("media-type", "media-type")
         return await read_body(self.request)
 
-    def known_parameters(self, *names: str) -> None:
-        """Refuse any query parameter that is not among these."""
-        if set(self.request.query_params) - set(names):
-            raise Refused.of("not-supported", "parameter")
-
 
 Handler = Callable[[Call], Awaitable[Response]]
 
@@ -77,31 +76,50 @@ def fhir(body: Body, status: int = 200, headers: Mapping[str, str] | None = None
     return Response(raw, status_code=status, media_type=FHIR_JSON, headers=more)
 
 
+def native(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer of the native surface: JSON bytes as they are, or what `orjson` can write."""
+    raw = body if isinstance(body, bytes) else orjson.dumps(body)
+    more = {"cache-control": "no-store", **(headers or {})}
+    return Response(raw, status_code=status, media_type=JSON, headers=more)
+
+
 class Surface:
-    """Makes routes of handlers."""
+    """Makes routes of operations and their handlers, and keeps the operations for the document."""
 
     def __init__(self, access: Access, log: Log, canonical_base: str) -> None:
         self._access = access
         self._log = log
         self._base = canonical_base
+        self.operations: list[Operation] = []
 
-    def route(self, path: str, method: str, handler: Handler) -> Route:
-        """A route for partners with a token."""
+    def route(self, operation: Operation, handler: Handler) -> Route:
+        """A route for partners with a token that has the operation's scopes."""
 
-        async def endpoint(request: Request) -> Response:
-            return await self._guarded(request, self._with_caller(handler))
+        async def authenticated(request: Request) -> Response:
+            caller = await self._access.require(request.headers.get("authorization"))
+            _check_accept(request)
+            for scope in operation.scopes:
+                caller.require(*scope.split("."))
+            _check_query(request, operation)
+            return await handler(Call(request, caller))
 
-        return Route(path, endpoint, methods=[method])
+        return self._routed(operation, authenticated)
 
     def open_route(
-        self, path: str, method: str, handler: Callable[[Request], Awaitable[Response]]
+        self, operation: Operation, handler: Callable[[Request], Awaitable[Response]]
     ) -> Route:
         """A route for anyone."""
+        return self._routed(operation, handler)
+
+    def _routed(
+        self, operation: Operation, handler: Callable[[Request], Awaitable[Response]]
+    ) -> Route:
+        self.operations.append(operation)
 
         async def endpoint(request: Request) -> Response:
             return await self._guarded(request, handler)
 
-        return Route(path, endpoint, methods=[method])
+        return Route(operation.path, endpoint, methods=[operation.method])
 
     def rest(self, routes: Sequence[Route]) -> Route:
         """Answers what none of `routes` does: 405 where only the method is wrong, else 404."""
@@ -114,14 +132,6 @@ class Surface:
             return await self._guarded(request, nothing)
 
         return Route("/{rest:path}", endpoint, methods=METHODS)
-
-    def _with_caller(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-        async def authenticated(request: Request) -> Response:
-            caller = await self._access.require(request.headers.get("authorization"))
-            _check_accept(request)
-            return await handler(Call(request, caller))
-
-        return authenticated
 
     async def _guarded(
         self, request: Request, handler: Callable[[Request], Awaitable[Response]]
@@ -144,16 +154,37 @@ class Surface:
             error = Refused.of("transient", "unavailable", retry_after=1)
         if not isinstance(error, Refused):
             self._log.error("unforeseen", error)
-            issue = {"severity": "fatal", "code": "exception", "diagnostics": request_id}
-            return fhir({"resourceType": "OperationOutcome", "issue": [issue]}, 500)
+            return self._unforeseen(request, request_id)
         lang = language(request.headers.get("accept-language"))
-        body = outcome(error.faults, request_id, lang, self._base)
         headers: dict[str, str] = {"content-language": lang}
         if error.retry_after is not None:
             headers["retry-after"] = str(error.retry_after)
         if error.http == 401:
             headers["www-authenticate"] = "Bearer"
-        return fhir(body, error.http, headers)
+        if _is_native(request):
+            told = problem(error.faults, request_id, lang)
+            return native(told, error.http, {**headers, "content-type": PROBLEM})
+        return fhir(outcome(error.faults, request_id, lang, self._base), error.http, headers)
+
+    def _unforeseen(self, request: Request, request_id: str) -> Response:
+        if _is_native(request):
+            told = {"status": 500, "request_id": request_id, "faults": []}
+            return native(told, 500, {"content-type": PROBLEM})
+        issue = {"severity": "fatal", "code": "exception", "diagnostics": request_id}
+        return fhir({"resourceType": "OperationOutcome", "issue": [issue]}, 500)
+
+
+def _is_native(request: Request) -> bool:
+    return request.url.path.startswith("/v1/")
+
+
+def _check_query(request: Request, operation: Operation) -> None:
+    """Refuse any query parameter that the operation does not know."""
+    known = {parameter.name for parameter in operation.query}
+    if operation.is_fhir:
+        known |= {"_format"}
+    if set(request.query_params) - known:
+        raise Refused.of("not-supported", "parameter")
 
 
 def _check_accept(request: Request) -> None:

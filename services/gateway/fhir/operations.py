@@ -1,0 +1,106 @@
+"""The operations of the FHIR surface (`wire.md` §7), as the router and the documents know them."""
+
+from typing import Final
+
+from services.gateway.operation import Operation, Parameter
+
+TAG: Final = "fhir"
+COUNT: Final = Parameter("_count", "Most entries of one page", {"type": "integer", "minimum": 1})
+
+METADATA: Final = Operation(
+    method="GET",
+    path="/fhir/metadata",
+    summary="What this server does",
+    tag=TAG,
+    response="CapabilityStatement",
+    for_anyone=True,
+)
+SMART: Final = Operation(
+    method="GET",
+    path="/fhir/.well-known/smart-configuration",
+    summary="Where and how to get a token (SMART Backend Services)",
+    tag=TAG,
+    for_anyone=True,
+)
+TOKEN: Final = Operation(
+    method="POST",
+    path="/oauth/token",
+    summary="An access token for a signed client assertion",
+    tag="access",
+    for_anyone=True,
+)
+
+
+def submit(path: str) -> Operation:
+    """A transaction with one referral."""
+    return Operation(
+        method="POST",
+        path=path,
+        summary="One referral: a transaction of Patient, ServiceRequest, Consent and Task",
+        tag=TAG,
+        scopes=("Patient.c", "ServiceRequest.c", "Consent.c", "Task.c"),
+        request="Bundle",
+        response="Bundle",
+    )
+
+
+TASK_SEARCH: Final = Operation(
+    method="GET",
+    path="/fhir/Task",
+    summary="The caller's own referrals, oldest change first",
+    tag=TAG,
+    scopes=("Task.s",),
+    query=(
+        Parameter("_lastUpdated", "When it last changed, with a prefix; twice for a range"),
+        Parameter("status", "One or several Task statuses"),
+        Parameter("owner", "The recipient's Organization"),
+        Parameter("requester", "The sender's Organization"),
+        COUNT,
+        Parameter("_cursor", "From the link `next` of the page before"),
+        Parameter("_id", "Not served: read the Task by its id"),
+    ),
+    response="Bundle",
+)
+
+
+def read(resource: str) -> Operation:
+    """A read by id."""
+    return Operation(
+        method="GET",
+        path=f"/fhir/{resource}/{{id}}",
+        summary=f"One {resource} as the caller may see it now",
+        tag=TAG,
+        scopes=(f"{resource}.r",),
+        response=resource,
+    )
+
+
+def write(method: str, resource: str, summary: str) -> Operation:
+    """A change by id, with If-Match where the resource has versions."""
+    return Operation(
+        method=method,
+        path=f"/fhir/{resource}/{{id}}",
+        summary=summary,
+        tag=TAG,
+        scopes=(f"{resource}.u",),
+        request=resource if method == "PUT" else None,
+        response=resource,
+    )
+
+
+def directory(resource: str, *more: Parameter) -> Operation:
+    """A list of the directory."""
+    return Operation(
+        method="GET",
+        path=f"/fhir/{resource}",
+        summary=f"Every {resource} of the directory",
+        tag=TAG,
+        scopes=(f"{resource}.s",),
+        query=(COUNT, *more),
+        response="Bundle",
+    )
+
+
+ANSWER: Final = "Answer a referral, or change one's own: status, businessStatus, reason, output"
+CONSENT: Final = "Withdraw a consent, or give its next version"
+ORGANIZATION: Final = Parameter("organization", "Only the services of this Organization")

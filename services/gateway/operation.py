@@ -1,0 +1,51 @@
+"""What one method on one path is: for the router, its checks and the OpenAPI document alike.
+
+It guards that what is documented is what is served: scopes and query parameters named here are the
+ones that `http.Surface` enforces.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+
+Content = type[BaseModel] | str
+"""A model of ours, or the name of a FHIR resource type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A query parameter: its name, what it does, and its JSON schema."""
+
+    name: str
+    text: str
+    schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
+    required: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Operation:
+    """One operation.
+
+    `scopes` are `Resource.letter` of SMART v2, each of them required. `refusals` are the (code,
+    rule) that this operation adds to those that any operation may answer with.
+    """
+
+    method: str
+    path: str
+    summary: str
+    tag: str
+    scopes: tuple[str, ...] = ()
+    query: tuple[Parameter, ...] = ()
+    request: Content | None = None
+    response: Content | None = None
+    status: int = 200
+    refusals: tuple[tuple[str, str], ...] = ()
+    for_anyone: bool = False
+    """Whether no token is asked for."""
+
+    @property
+    def is_fhir(self) -> bool:
+        """Whether its refusals are OperationOutcomes."""
+        return not self.path.startswith("/v1/")

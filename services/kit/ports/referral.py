@@ -1,0 +1,92 @@
+"""What services ask of the state machine of every referral: routing data and codes only."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Command:
+    """A command to the state machine. `command_id` repeats change nothing."""
+
+    command_id: UUID
+    referral_ref: UUID
+    command: str
+    actor_org: str
+    actor_role: str
+    """sender, recipient, hub or consent."""
+    expected_version: int | None = None
+    reason_code: str | None = None
+    outcome: str | None = None
+    appointment_outcome: str | None = None
+    synthesised: bool = False
+    attempts: int = 1
+    """Of a delivery report: how often the partner was called."""
+    error_class: str | None = None
+    """Of a delivery report: what the last attempt failed with."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Applied:
+    """State after a command. `rule` set means it was refused and nothing changed."""
+
+    status: str
+    version: int
+    changed: bool
+    rule: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReferralState:
+    """What the parties may see of a referral (routing data and codes only)."""
+
+    referral_ref: UUID
+    case_ref: UUID
+    from_org: str
+    to_org: str
+    status: str
+    version: int
+    purpose: str
+    service_type: str | None
+    priority: str | None
+    special_requirements: tuple[str, ...]
+    data_categories: tuple[str, ...]
+    consent_ref: UUID
+    vault_version: int
+    directory_entry: str | None
+    response_due: datetime | None
+    reason_code: str | None
+    outcome: str | None
+    appointment_outcome: str | None
+    created_at: datetime
+    updated_at: datetime
+    status_before_cancel: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReferralQuery:
+    """One page of an organisation's referrals, newest change last."""
+
+    org: str
+    side: str | None = None
+    """from, to or None for both."""
+    statuses: tuple[str, ...] = ()
+    updated_from: datetime | None = None
+    updated_to: datetime | None = None
+    after: tuple[datetime, UUID] | None = None
+    limit: int = 50
+
+
+class Referral(Protocol):
+    """The state machine of every referral."""
+
+    async def apply(self, items: Sequence[Sequence[Command]]) -> list[Applied]:
+        """Each item is an atomic list of commands on one referral, answered at once."""
+
+    async def read(self, items: Sequence[UUID]) -> list[ReferralState | None]:
+        """States by referral_ref."""
+
+    async def find(self, items: Sequence[ReferralQuery]) -> list[list[ReferralState]]:
+        """Pages of referrals by party."""
