@@ -6,6 +6,7 @@ referral for `task` and `service_request`, the consent for `consent`, the subjec
 recipient's Patient id comes from the vault instead, which alone knows its pseudonym.
 """
 
+from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
@@ -17,3 +18,15 @@ AliasKind = Literal["task", "service_request", "consent", "patient", "bundle"]
 def alias(key: bytes, kind: AliasKind, ref: UUID, org: str) -> UUID:
     """The id (version 4 in form) of one thing at one organisation."""
     return uuid4_from(hmac_sha256(key, b"alias", kind.encode(), ref.bytes, org.encode()))
+
+
+def own_instant(key: bytes, referral_ref: UUID, version: int, org: str, at: datetime) -> datetime:
+    """When a referral changed, as its recipient may know it (decision 0009).
+
+    Referrals of one case change in one moment (a withdrawal ends them all), which would join two
+    recipients: each sees it earlier by a part of a second of its own. Never later, so that a search
+    for what changed since then finds more and not less.
+    """
+    mark = f"{referral_ref} {version} {org}".encode()
+    own = int.from_bytes(hmac_sha256(key, b"changed", mark)[:4], "big")
+    return at - timedelta(microseconds=own % 1_000_000)

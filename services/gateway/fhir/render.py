@@ -7,7 +7,7 @@ Content about the person comes from delivery alone.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -24,8 +24,7 @@ from connectors.fhir_r4.outbound.content import (
 )
 from connectors.fhir_r4.status import task_view
 from schemas.codes import Lang, label
-from services.kit.aliases import AliasKind, alias
-from services.kit.crypto import hmac_sha256
+from services.kit.aliases import AliasKind, alias, own_instant
 from services.kit.needs import Need, need_for
 from services.kit.partners import Entry, Partner
 from services.kit.ports.consent import ConsentRecord, ConsentRule
@@ -67,18 +66,12 @@ class View:
 
     @property
     def changed_at(self) -> str:
-        """When it last changed, as this reader sees it.
-
-        Referrals of one case change in one moment (a withdrawal ends them all), which would join
-        two recipients: each sees it earlier by a part of a second of its own. Never later, so that
-        a search for what changed since then finds more and not less.
-        """
+        """When it last changed, as this reader sees it."""
         state = self.state
         if self.is_source:
             return instant(state.updated_at)
-        mark = f"{state.referral_ref} {state.version} {self.org}".encode()
-        own = int.from_bytes(hmac_sha256(self.frame.alias_key, b"changed", mark)[:4], "big")
-        at = state.updated_at - timedelta(microseconds=own % 1_000_000)
+        key = self.frame.alias_key
+        at = own_instant(key, state.referral_ref, state.version, self.org, state.updated_at)
         return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
     @property
