@@ -17,6 +17,7 @@ from services.delivery.outcomes import Recorder
 from services.delivery.poller import poll
 from services.delivery.reads import Reads
 from services.delivery.render import Frame
+from services.delivery.subscribing import Hook, subscribing
 from services.delivery.sweeps import sweep
 from services.delivery.worker import Parts, Worker
 from services.kit.bus import Subscription
@@ -27,6 +28,7 @@ from services.kit.ports.delivery import Delivery
 from services.kit.ports.referral import Referral
 from services.kit.ports.vault import Vault
 from services.kit.runtime import Runtime, Service
+from services.kit.subscriptions import Subscriptions
 
 SWEEP_SECONDS: Final = 1.0
 
@@ -42,6 +44,7 @@ async def build(rt: Runtime) -> Service:
         alias_key=parts.frame.alias_key,
         cell=rt.settings.cell,
         erasure_days=rt.settings.erasure_days_default,
+        subscriptions=(known := Subscriptions(parts.pool)),
     )
     return Service(
         name="delivery",
@@ -64,8 +67,22 @@ async def build(rt: Runtime) -> Service:
                 "delivery-poll",
                 partial(_polling, parts, rt.settings.poll_seconds),
             ),
+            partial(
+                run_as_leader,
+                rt,
+                "delivery-subscriptions",
+                partial(subscribing, parts, known, _hook(rt, parts)),
+            ),
         ],
         close=[parts.links.close],
+    )
+
+
+def _hook(rt: Runtime, parts: Parts) -> Hook:
+    return Hook(
+        http=parts.links.http,
+        url=f"{rt.settings.public_url}/fhir",
+        seed=rt.settings.secret("webhook.ed25519"),
     )
 
 

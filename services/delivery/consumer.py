@@ -18,13 +18,14 @@ from schemas import (
     ReferralSent,
     ReferralStatusChanged,
 )
-from services.delivery import erasures, intents, store
+from services.delivery import erasures, intents, store, subscriptions
 from services.delivery.domain import ACCEPTED, NARROWED, Task
 from services.kit.aliases import alias
 from services.kit.bus import Received
 from services.kit.leaf import append_leaves
 from services.kit.partners import Partners
 from services.kit.steps import step
+from services.kit.subscriptions import Subscriptions
 
 TYPES: Final = frozenset(
     {
@@ -71,8 +72,10 @@ class Consumer:
         alias_key: bytes,
         cell: str,
         erasure_days: int,
+        subscriptions: Subscriptions,
     ) -> None:
         self._partners = partners
+        self._subscriptions = subscriptions
         self._clock = clock
         self._wake = wake
         self._alias_key = alias_key
@@ -86,6 +89,12 @@ class Consumer:
             self._plan(plan, item.event)
         partly = await intents.holders(conn, plan.narrowed)
         await self._queue(conn, plan, {r["referral_ref"] for r in partly})
+        await subscriptions.note(
+            conn,
+            [item.event for item in received],
+            await self._subscriptions.all(),
+            self._alias_key,
+        )
         await self._take_back(conn, plan, partly)
         if plan.tasks or plan.updates:
             step("delivery.queued")

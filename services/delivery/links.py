@@ -13,7 +13,7 @@ class Links:
     """Clients by partner; they share one pool of connections and our client key."""
 
     def __init__(self, http: Http, pem: bytes) -> None:
-        self._http = http
+        self.http = http
         self._pem = pem
         self._kid = str(jwk_of(pem)["kid"])
         self._made: dict[str, tuple[Connector, FhirClient]] = {}
@@ -32,7 +32,7 @@ class Links:
             client_id=connector.client_id,
             kid=self._kid,
         )
-        made = FhirClient(self._http, endpoint, self._sign)
+        made = FhirClient(self.http, endpoint, self._sign)
         self._made[partner.org] = (connector, made)
         return made
 
@@ -41,4 +41,4 @@ class Links:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._http.close()
+        await self.http.close()

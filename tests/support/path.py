@@ -46,6 +46,7 @@ from services.kit.ports.referral import Command, ReferralState
 from services.kit.ports.vault import DataKey, GrantState, KeyQuery, ReleaseResult, SignedGrant
 from services.kit.records import received
 from services.kit.seal import seal_facts
+from services.kit.subscriptions import Subscriptions
 from services.referral import consumer as referral_consumer
 from services.referral.commands import Commands
 from services.referral.facts import Keys
@@ -327,7 +328,13 @@ async def running_path(pg: Databases, pem: bytes = b"") -> AsyncIterator[Path]:
     )
     worker = Worker(parts)
     taking = delivery_consumer.Consumer(
-        partners, now, worker.wake, alias_key=alias_key, cell=CELL, erasure_days=15
+        partners,
+        now,
+        worker.wake,
+        alias_key=alias_key,
+        cell=CELL,
+        erasure_days=15,
+        subscriptions=Subscriptions(pools["delivery"]),
     )
     making = referral_consumer.Consumer(keys, judge, now, cell=CELL)
     last = await admin.fetchval("select coalesce(max(id), 0) from bus.event")

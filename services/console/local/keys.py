@@ -16,8 +16,8 @@ from services.kit.migrate import HUB_ROLES
 
 HUB_KEYS = ("token.key", "digest.key", "index.key", "alias.key")
 """Access tokens, digests of refusals, indexes of partners' identifiers, aliases."""
-SIGNING = ("grant", "checkpoint")
-"""Ed25519 pairs: grants that the vault checks, checkpoints of the custody log."""
+SIGNING = ("grant", "checkpoint", "webhook")
+"""Ed25519 pairs: grants that the vault checks, checkpoints of the custody log, calls to hooks."""
 BOOTSTRAP = "staff-bootstrap"
 """Registers the first person of the staff, and nobody after."""
 VAULT_KEYS = ("root.key", "pseudonym.key", "index.key")
