@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from connectors.fhir_r4.mapping import warm_up
+from connectors.sdk.egress import private_networks
 from services.gateway.admin.app import admin_routes
 from services.gateway.admin.notices import measure
 from services.gateway.auth import service as auth
@@ -33,6 +34,7 @@ from services.gateway.intake.accept import Accepter
 from services.gateway.intake.build import Incoming, Parts
 from services.gateway.intake.service import Cell, Intake
 from services.gateway.registry.api import registry_routes
+from services.gateway.subscriptions import app as subscriptions
 from services.kit.batcher import Batcher
 from services.kit.crypto import hkdf
 from services.kit.lead import run_as_leader
@@ -59,6 +61,7 @@ async def build(rt: Runtime) -> Service:
         *_discovery(rt, surface),
         *(surface.route(operations.submit(path), intake_handler(intake)) for path in SUBMIT),
         *_reads(rt, pool, partners, surface),
+        *_subscriptions(rt, pool, surface),
     ]
     routes += registry_routes(access.require)
     routes.append(surface.rest(list(routes)))
@@ -151,6 +154,22 @@ def _discovery(rt: Runtime, surface: Surface) -> list[Route]:
         return answer
 
     return [surface.open_route(operation, constant(body)) for operation, body in documents]
+
+
+def _subscriptions(rt: Runtime, pool: asyncpg.Pool, surface: Surface) -> list[Route]:
+    """Subscription."""
+    settings = rt.settings
+    handlers = subscriptions.Subscriptions(
+        pool,
+        public_url=settings.public_url,
+        base=settings.canonical_base,
+        private=private_networks(settings.egress_private_networks),
+        index_key=settings.secret("index.key"),
+        alias_key=settings.secret("alias.key"),
+        cursor_key=hkdf(settings.secret("token.key"), b"cursor"),
+        clock=rt.clock,
+    )
+    return subscriptions.routes(surface, handlers)
 
 
 def _reads(rt: Runtime, pool: asyncpg.Pool, partners: Partners, surface: Surface) -> list[Route]:

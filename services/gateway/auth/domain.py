@@ -23,14 +23,19 @@ TOKEN_SECONDS: Final = 300
 MAX_ASSERTION_CHARS: Final = 8192
 MAX_JTI: Final = 255
 
-_READ: Final = {"Organization": "rs", "HealthcareService": "rs"}
+_READ: Final = {
+    "Organization": "rs",
+    "HealthcareService": "rs",
+    "AuditEvent": "rs",
+    "Subscription": "cruds",
+}
 SCOPES_OF_ROLE: Final[Mapping[str, Mapping[str, str]]] = {
-    "recipient": {**_READ, "Task": "rus", "ServiceRequest": "rs", "Patient": "r", "Consent": "rs"},
+    "recipient": {**_READ, "Task": "rus", "ServiceRequest": "rs", "Patient": "rs", "Consent": "rs"},
     "source": {
         **_READ,
         "Task": "crus",
         "ServiceRequest": "crus",
-        "Patient": "cru",
+        "Patient": "crus",
         "Consent": "crus",
     },
 }

@@ -6,6 +6,7 @@ from services.gateway.operation import Operation, Parameter
 
 TAG: Final = "fhir"
 COUNT: Final = Parameter("_count", "Most entries of one page", {"type": "integer", "minimum": 1})
+CURSOR: Final = Parameter("_cursor", "From the link `next` of the page before")
 
 METADATA: Final = Operation(
     method="GET",
@@ -56,8 +57,7 @@ TASK_SEARCH: Final = Operation(
         Parameter("owner", "The recipient's Organization"),
         Parameter("requester", "The sender's Organization"),
         COUNT,
-        Parameter("_cursor", "From the link `next` of the page before"),
-        Parameter("_id", "Not served: read the Task by its id"),
+        CURSOR,
     ),
     response="Bundle",
 )
@@ -96,7 +96,7 @@ def directory(resource: str, *more: Parameter) -> Operation:
         summary=f"Every {resource} of the directory",
         tag=TAG,
         scopes=(f"{resource}.s",),
-        query=(COUNT, *more),
+        query=(COUNT, CURSOR, *more),
         response="Bundle",
     )
 

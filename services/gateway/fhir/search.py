@@ -4,8 +4,6 @@ It guards that an unknown or malformed parameter is refused and that a cursor sh
 serves only the organisation it was given to.
 """
 
-import base64
-import binascii
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,17 +11,14 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-import orjson
-
 from connectors.fhir_r4.status import task_views
-from services.kit import crypto
+from services.gateway.fhir.paging import count, refuse_parameter, seal, unseal
 from services.kit.errors import Refused
 from services.kit.ports.referral import ReferralQuery
 
 PARAMETERS: Final = frozenset(
-    {"_lastUpdated", "status", "owner", "requester", "_count", "_cursor", "_format", "_id"}
+    {"_lastUpdated", "status", "owner", "requester", "_count", "_cursor", "_format"}
 )
-MOST: Final = 50
 _STEP: Final = timedelta(microseconds=1)
 _ORG: Final = re.compile(r"(?:Organization/)?([a-z][a-z0-9-]{2,31})")
 After = tuple[datetime, UUID]
@@ -43,12 +38,12 @@ def read_search(items: Sequence[tuple[str, str]], org: str, key: bytes) -> TaskS
     single: dict[str, str] = {}
     bounds: list[str] = []
     for name, value in items:
-        if name not in PARAMETERS or name == "_id":
-            _refuse()
+        if name not in PARAMETERS:
+            refuse_parameter()
         if name == "_lastUpdated":
             bounds.append(value)
         elif name in single:
-            _refuse()
+            refuse_parameter()
         else:
             single[name] = value
     since, until = _bounds(bounds)
@@ -66,15 +61,11 @@ def read_search(items: Sequence[tuple[str, str]], org: str, key: bytes) -> TaskS
             updated_from=since,
             updated_to=until,
             after=open_cursor(single["_cursor"], org, key) if "_cursor" in single else None,
-            limit=_count(single.get("_count")),
+            limit=count(single.get("_count")),
         ),
         owner,
         requester,
     )
-
-
-def _refuse() -> None:
-    raise Refused.of("not-supported", "parameter")
 
 
 def _bounds(values: Sequence[str]) -> tuple[datetime | None, datetime | None]:
@@ -87,7 +78,7 @@ def _bounds(values: Sequence[str]) -> tuple[datetime | None, datetime | None]:
         elif prefix in ("le", "lt"):
             until = at if prefix == "le" else at - _STEP
         else:
-            _refuse()
+            refuse_parameter()
     return since, until
 
 
@@ -104,7 +95,7 @@ def _instant(text: str) -> datetime:
 def _org(text: str | None) -> str | None:
     match = None if text is None else _ORG.fullmatch(text)
     if text is not None and match is None:
-        _refuse()
+        refuse_parameter()
     return match[1] if match else None
 
 
@@ -114,29 +105,20 @@ def _statuses(text: str | None) -> tuple[str, ...]:
     views = task_views()
     wanted = set(text.split(","))
     if wanted - {view.task_status for view in views.values()}:
-        _refuse()
+        refuse_parameter()
     return tuple(sorted(name for name, view in views.items() if view.task_status in wanted))
-
-
-def _count(text: str | None) -> int:
-    if text is None:
-        return MOST
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:6]) <= 10_000:
-        _refuse()
-    return min(MOST, int(text))
 
 
 def make_cursor(after: After, org: str, key: bytes) -> str:
     """Where the next page of this organisation begins."""
-    plain = orjson.dumps([after[0].isoformat(), str(after[1])])
-    return base64.urlsafe_b64encode(crypto.aead_seal(key, None, plain, org.encode())).decode()
+    return seal([after[0].isoformat(), str(after[1])], org, key)
 
 
 def open_cursor(text: str, org: str, key: bytes) -> After:
     """The place in a cursor of ours; Refused for any other."""
+    place = unseal(text, org, key)
     try:
-        sealed = base64.urlsafe_b64decode(text.encode("ascii"))
-        at, ref = orjson.loads(crypto.aead_open(key, sealed, org.encode()))
+        at, ref = place
         return datetime.fromisoformat(at), UUID(ref)
-    except (binascii.Error, UnicodeEncodeError, ValueError, crypto.CryptoError):
+    except (TypeError, ValueError):
         raise Refused.of("not-supported", "parameter") from None
