@@ -193,6 +193,34 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DirectoryEntryChanged:
+    """A service of the directory as it stands after a change; no person, and no place where the address is secret."""
+
+    event_type: ClassVar[str] = "directory.entry_changed"
+
+    key_seq: int = 0
+    event_id: UUID
+    occurred_at: datetime
+    entry_ref: UUID
+    codelist_version: int
+    version: int
+    org: str
+    service_types: tuple[str, ...]
+    country: str
+    admin1: tuple[str, ...] = ()
+    age_min: int | None = None
+    age_max: int | None = None
+    population_types: tuple[str, ...] = ()
+    capacity_status: str
+    capacity_free: int | None = None
+    capacity_updated_at: datetime
+    capacity_stale: bool
+    directory_status: str
+    address_confidentiality: str
+    response_time_hours: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class DisclosureMade:
     """Something left for a recipient."""
 
@@ -241,6 +269,44 @@ class DisclosureRefused:
     rule: str
     policy_version: str
     leaf_ref: UUID
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndicatorReported:
+    """One 5W row: counts of an organisation, a place, a month and an indicator; a later version replaces it."""
+
+    event_type: ClassVar[str] = "indicator.reported"
+
+    key_seq: int = 0
+    event_id: UUID
+    occurred_at: datetime
+    report_ref: UUID
+    codelist_version: int
+    version: int
+    org: str
+    country: str
+    admin1: str | None = None
+    month: str
+    sector: str
+    indicator_code: str
+    indicator_type: str
+    output: int | None = None
+    total_monthly: int | None = None
+    new_beneficiaries: int | None = None
+    in_destination: int | None = None
+    in_transit: int | None = None
+    host_community: int | None = None
+    pendular: int | None = None
+    returnee: int | None = None
+    girls: int | None = None
+    boys: int | None = None
+    women: int | None = None
+    men: int | None = None
+    other_under_18: int | None = None
+    other_18_plus: int | None = None
+    cva: bool
+    cva_value: int | None = None
+    cva_mechanism: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -463,8 +529,10 @@ Event = (
     | ConsentGiven
     | ConsentWithdrawn
     | DeadLetter
+    | DirectoryEntryChanged
     | DisclosureMade
     | DisclosureRefused
+    | IndicatorReported
     | ReferralCompleted
     | ReferralDelivered
     | ReferralDeliveryFailed

@@ -15,9 +15,10 @@ from schemas.topics import consumers_of, event_types, retention_ms, topics
 SHOWN = (
     "address_confidentiality", "age_band", "appointment_outcome", "assent_status",
     "capacity_status", "case_status", "confidentiality", "consent_form", "consent_giver",
-    "consent_status", "data_category", "decision_stage", "directory_status", "legal_basis",
+    "consent_status", "data_category", "decision_stage", "directory_status", "intake_channel", "legal_basis",
     "org_type", "phenomenon", "population_type", "priority", "purpose", "referral_outcome",
-    "referral_reason_code", "referral_status", "risk_level", "service_type", "sex",
+    "referral_reason_code", "referral_status", "risk_level", "service_specialisation",
+    "service_type", "sex",
     "sex_age_group", "smuggling_status", "special_requirement", "trafficking_status",
     "withdrawal_effect",
 )  # fmt: skip
@@ -78,6 +79,8 @@ def test_the_topics_are_those_of_the_design() -> None:
     assert found == [
         ("cauce.case", "case_ref", 12, "delete", 90 * day),
         ("cauce.dead", "source_event_id", 3, "delete", 30 * day),
+        ("cauce.directory", "entry_ref", 3, "compact", 90 * day),
+        ("cauce.indicator", "report_ref", 3, "delete", 400 * day),
     ]
 
 
