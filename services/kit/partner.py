@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from datetime import date
 from types import MappingProxyType
 from typing import Any
-from uuid import UUID
+
+from services.kit.entry import Entry, read_entry
+
+__all__ = ["Agreement", "Connector", "Entry", "Partner", "read_partner"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,29 +43,6 @@ class Connector:
     client_id: str
     answers: str
     mapping_version: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
-    """A service of a partner in the directory (HealthcareService); ages in whole years."""
-
-    entry_ref: UUID
-    id: str
-    """Its id on FHIR, chosen by the partner (`HealthcareService/<id>`), unique in the cell."""
-    org: str
-    name: str
-    service_types: frozenset[str]
-    country: str
-    admin1: tuple[str, ...]
-    age_min: int | None
-    age_max: int | None
-    population_types: frozenset[str]
-    """Empty: everybody."""
-    languages: tuple[str, ...]
-    capacity_status: str
-    directory_status: str
-    address_confidentiality: str
-    response_time_hours: int | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,7 +98,7 @@ def read_partner(org: str, version: int, record: Mapping[str, Any]) -> Partner:
         concurrency=record["concurrency"],
         labels=frozenset(record["labels"]),
         status=record["status"],
-        services=tuple(_entry(org, one) for one in record["services"]),
+        services=tuple(read_entry(org, one) for one in record["services"]),
     )
 
 
@@ -133,24 +113,4 @@ def _agreement(record: Mapping[str, Any]) -> Agreement:
         service_types_in=frozenset(record["service_types_in"]),
         erasure_days=record["erasure_days"],
         transfer_mechanism=record["transfer_mechanism"],
-    )
-
-
-def _entry(org: str, record: Mapping[str, Any]) -> Entry:
-    return Entry(
-        entry_ref=UUID(record["entry_ref"]),
-        id=record["id"],
-        org=org,
-        name=record["name"],
-        service_types=frozenset(record["service_types"]),
-        country=record["country"],
-        admin1=tuple(record["admin1"]),
-        age_min=record["age_min"],
-        age_max=record["age_max"],
-        population_types=frozenset(record["population_types"]),
-        languages=tuple(record["languages"]),
-        capacity_status=record["capacity_status"],
-        directory_status=record["directory_status"],
-        address_confidentiality=record["address_confidentiality"],
-        response_time_hours=record["response_time_hours"],
     )

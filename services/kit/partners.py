@@ -17,7 +17,8 @@ import asyncpg
 import orjson
 
 from services.kit.db import Unavailable
-from services.kit.partner import Agreement, Connector, Entry, Partner, read_partner
+from services.kit.entry import Entry
+from services.kit.partner import Agreement, Connector, Partner, read_partner
 
 __all__ = ["Agreement", "Connector", "Entry", "Partner", "Partners", "read_partner"]
 
@@ -32,6 +33,7 @@ class Partners:
         self._pool = pool
         self._monotonic = monotonic
         self._read_at: float | None = None
+        self._texts: Mapping[str, tuple[int, str]] = MappingProxyType({})
         self._known: Mapping[str, Partner] = MappingProxyType({})
         self._entries: Mapping[str, Entry] = MappingProxyType({})
         self._reading = asyncio.Lock()
@@ -78,13 +80,18 @@ class Partners:
         return float("inf") if self._read_at is None else self._monotonic() - self._read_at
 
     def _take(self, rows: list[asyncpg.Record]) -> None:
-        old = self._known
-        known = {r["org"]: _same_or_new(old.get(r["org"]), r) for r in rows}
+        old, texts = self._known, self._texts
+        new = {r["org"]: (r["version"], r["record"]) for r in rows}
+        # Entries change without a new version of the record: its text is compared.
+        known = {
+            org: old[org] if texts.get(org) == text else _read(org, text)
+            for org, text in new.items()
+        }
+        self._texts = MappingProxyType(new)
         self._known = MappingProxyType(known)
         self._entries = MappingProxyType({e.id: e for p in known.values() for e in p.services})
 
 
-def _same_or_new(old: Partner | None, row: asyncpg.Record) -> Partner:
-    if old is not None and old.version == row["version"]:
-        return old
-    return read_partner(row["org"], row["version"], orjson.loads(row["record"]))
+def _read(org: str, text: tuple[int, str]) -> Partner:
+    version, record = text
+    return read_partner(org, version, orjson.loads(record))

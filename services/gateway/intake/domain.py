@@ -65,9 +65,32 @@ class _Known:
         return self.asked.now.astimezone(self.asked.zone).date()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parties:
+    """Who would receive what for: everything that is decided before consent is looked at."""
+
+    recipient: Partner
+    entry: Entry
+    need: Need
+
+
 def plan(asked: Asked) -> Plan:
     """The plan of a submission; Refused by the first rule that forbids it."""
-    _check_source(asked)
+    found = parties(asked)
+    _check_actors(asked)
+    categories = _categories(asked, found.recipient, found.need)
+    return Plan(
+        need=found.need,
+        recipient=found.recipient,
+        entry=found.entry,
+        categories=categories,
+        response_due=_due(asked),
+    )
+
+
+def parties(asked: Asked) -> Parties:
+    """Recipient, entry and need of a submission; Refused by the first rule that forbids it."""
+    check_source(asked)
     recipient = _recipient(asked)
     entry = _entry(asked, recipient)
     known = _Known(asked, recipient, entry)
@@ -78,18 +101,11 @@ def plan(asked: Asked) -> Plan:
     if recipient.org_type in NEVER_BY_REFERRAL:
         raise Refused.of("use-packet", "org-type")
     need = _need(asked, recipient)
-    _check_actors(asked)
-    categories = _categories(asked, recipient, need)
-    return Plan(
-        need=need,
-        recipient=recipient,
-        entry=entry,
-        categories=categories,
-        response_due=_due(asked),
-    )
+    return Parties(recipient=recipient, entry=entry, need=need)
 
 
-def _check_source(asked: Asked) -> None:
+def check_source(asked: Asked) -> None:
+    """Refused when this source may not refer for this kind of service to anybody."""
     source, service = asked.source, asked.submission.referral.service_type
     if not source.in_force(asked.now.astimezone(asked.zone).date()):
         raise Refused.of("forbidden", "partner")
