@@ -68,6 +68,11 @@ class Settings(BaseModel):
     people_per_minute: int = 60000
     partner_requests_per_minute: int = 60000
     erasure_days_default: int = 15
+    # After so many days the capacity of a service is shown as stale: places that are counted
+    # change daily; an open door seldom; a shut one is too often forgotten.
+    capacity_counted_days: int = 3
+    capacity_open_days: int = 30
+    capacity_closed_days: int = 14
     # The installation on one machine that `cauce up` makes.
     kafka_controller_port: int = 19093
     refugio_port: int = 8091

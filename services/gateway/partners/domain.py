@@ -20,6 +20,8 @@ from connectors.sdk.errors import Refuse
 from connectors.sdk.manifest import Manifest
 from schemas.codes import is_code
 from services.gateway.admin.faults import FieldFault
+from services.gateway.directory.models import EntryBody
+from services.gateway.directory.rules import entry_faults
 from services.kit.crypto import CryptoError, check_public_jwk
 
 Org = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{2,31}$")]
@@ -28,7 +30,6 @@ Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9\-.]{1,64}$")]
 Country = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")]
 Codes = Annotated[tuple[str, ...], Field(max_length=64)]
-Age = Annotated[int, Field(ge=0, le=120)]
 
 
 class _Table(BaseModel):
@@ -60,22 +61,10 @@ class ConnectorTable(_Table):
     mapping_version: int = 1
 
 
-class ServiceTable(_Table):
-    """`[[services]]`: an entry of the directory."""
+class ServiceTable(EntryBody):
+    """`[[services]]`: an entry of the directory, as its owner may write it later."""
 
     id: Id
-    name: Name
-    service_types: Annotated[tuple[str, ...], Field(min_length=1, max_length=64)]
-    country: Country
-    admin1: Annotated[tuple[str, ...], Field(max_length=64)] = ()
-    age_min: Age | None = None
-    age_max: Age | None = None
-    population_types: Codes = ()
-    languages: tuple[Language, ...] = ()
-    capacity_status: str = "accepting"
-    directory_status: str = "active"
-    address_confidentiality: str = "partners_only"
-    response_time_hours: Annotated[int, Field(ge=1, le=720)] | None = None
 
 
 class PartnerTable(_Table):
@@ -124,13 +113,12 @@ _ENUMS: Final = (
     ("agreement.service_types_out", "service_type"),
     ("agreement.service_types_in", "service_type"),
 )
-_ENTRY_ENUMS: Final = (
-    ("service_types", "service_type"),
-    ("population_types", "population_type"),
-    ("capacity_status", "capacity_status"),
-    ("directory_status", "directory_status"),
-    ("address_confidentiality", "address_confidentiality"),
-)
+_ENTRY_RULES: Final = {
+    "not-in-list": "code",
+    "secret-place": "secret-has-no-place",
+    "age-order": "below-age-min",
+}
+"""Rules of an entry that have another name in a partner's file."""
 _PLACE: Final = re.compile(r"[a-z_0-9]{1,40}")
 
 
@@ -174,12 +162,6 @@ def _unmapped(table: PartnerTable) -> Iterator[FieldFault]:
     for place, enum in _ENUMS:
         values = getattr(table.agreement, place.partition(".")[2])
         yield from _wrong_codes(place, enum, values)
-    for number, entry in enumerate(table.services):
-        for name, enum in _ENTRY_ENUMS:
-            value = getattr(entry, name)
-            yield from _wrong_codes(
-                f"services.{number}.{name}", enum, (value,) if isinstance(value, str) else value
-            )
 
 
 def _wrong_codes(place: str, enum: str, values: Sequence[str]) -> Iterator[FieldFault]:
@@ -248,20 +230,21 @@ def _entry_faults(table: PartnerTable, known: Known) -> Iterator[FieldFault]:
         if known.entry_ids.get(entry.id, table.org) != table.org or entry.id in seen:
             yield FieldFault(f"{place}.id", "taken")
         seen.add(entry.id)
-        if entry.address_confidentiality == "secret" and entry.admin1:
-            yield FieldFault(f"{place}.admin1", "secret-has-no-place")
-        if entry.age_max is not None and entry.age_max < (entry.age_min or 0):
-            yield FieldFault(f"{place}.age_max", "below-age-min")
+        for fault in entry_faults(entry):
+            at = fault.field.replace("[", ".").replace("]", "")
+            yield FieldFault(f"{place}.{at}", _ENTRY_RULES.get(fault.rule, fault.rule))
 
 
 def record_of(
     table: PartnerTable, entry_refs: Mapping[str, UUID], new_ref: Callable[[], UUID]
 ) -> dict[str, Any]:
     """The record that `kit.partners.read_partner` reads; entries keep the reference they have."""
-    record = table.model_dump(mode="json", exclude={"org"})
-    for entry in record["services"]:
-        entry["entry_ref"] = str(entry_refs.get(entry["id"]) or new_ref())
-    return {**record, "status": "active"}
+    record = table.model_dump(mode="json", exclude={"org", "services"})
+    services = [
+        {**entry.record(), "entry_ref": str(entry_refs.get(entry.id) or new_ref())}
+        for entry in table.services
+    ]
+    return {**record, "services": services, "status": "active"}
 
 
 def proposed_view(record: Mapping[str, Any], at: datetime | None = None) -> dict[str, Any]:

@@ -42,8 +42,8 @@ FAULTS = [
     ("version = 1", "version = 9", "connector.mapping_version", "unknown"),
     (f"{SERVER}/fhir", "file:///etc", "connector.base_url", "address-not-allowed"),
     (f'token_url = "{SERVER}/oauth/token"', "", "connector.token_url", "required"),
-    ('"accepting"', '"roomy"', "services.0.capacity_status.0", "code"),
-    ('"secret"', '"secret"\nadmin1 = ["CO"]', "services.0.admin1", "secret-has-no-place"),
+    ('"accepting"', '"roomy"', "services.0.capacity_status", "code"),
+    ('"secret"', '"secret"\nadmin1 = ["CO-ANT"]', "services.0.admin1", "secret-has-no-place"),
     ('["es", "en"]', "[]\nage_min = 30\nage_max = 18", "services.0.age_max", "below-age-min"),
     ("[agreement]", "[agreement", "", "toml"),
 ]

@@ -1,0 +1,112 @@
+"""A directory entry as its owner writes it and as everybody reads it (`/v1/directory`).
+
+The same fields stand in a partner's file. Shapes are here; what may not stand together is in
+`rules`.
+"""
+
+from datetime import date
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from services.gateway.bodies import Body
+
+Name = Annotated[str, Field(min_length=1, max_length=120)]
+Line = Annotated[str, Field(min_length=1, max_length=160)]
+Country = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+Admin1 = Annotated[str, Field(pattern=r"^[A-Z]{2}-[A-Z0-9]{1,3}$")]
+Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")]
+Codes = Annotated[tuple[str, ...], Field(max_length=64)]
+Age = Annotated[int, Field(ge=0, le=120, strict=True)]
+Places = Annotated[int, Field(ge=0, le=100_000, strict=True)]
+Clock = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$")]
+Zone = Annotated[str, Field(pattern=r"^[A-Za-z_+\-0-9/]{2,48}$")]
+
+
+class OpenBody(Body):
+    """Open on one day of the week from `opens` until `closes` (24:00 ends the day)."""
+
+    day: Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+    opens: Clock
+    closes: Clock
+
+
+class ClosedBody(Body):
+    """Closed from one day to another, both included."""
+
+    first: date = Field(alias="from")
+    last: date = Field(alias="to")
+
+
+class HoursBody(Body):
+    """Opening hours by the week, in the service's own time zone, and days on which it is closed."""
+
+    time_zone: Zone
+    weekly: Annotated[tuple[OpenBody, ...], Field(max_length=42)] = ()
+    exceptions: Annotated[tuple[ClosedBody, ...], Field(max_length=100)] = ()
+
+
+class AddressBody(Body):
+    """Where a service is; a secret one has none."""
+
+    lines: Annotated[tuple[Line, ...], Field(min_length=1, max_length=3)]
+    city: Line | None = None
+    postal_code: Annotated[str, Field(pattern=r"^[A-Za-z0-9 \-]{2,12}$")] | None = None
+
+
+class CapacityBody(Body):
+    """How full a service is, as of now."""
+
+    capacity_status: str
+    capacity_free: Places | None = None
+
+
+class EntryBody(Body):
+    """A whole entry; what is left out is unknown, or takes its default."""
+
+    name: Name
+    service_types: Annotated[tuple[str, ...], Field(min_length=1, max_length=64)]
+    country: Country
+    admin1: Annotated[tuple[Admin1, ...], Field(max_length=64)] = ()
+    age_min: Age | None = None
+    age_max: Age | None = None
+    population_types: Codes = ()
+    population_served: Codes = ()
+    languages: Annotated[tuple[Language, ...], Field(max_length=32)] = ()
+    capacity_status: str = "accepting"
+    capacity_free: Places | None = None
+    opening_hours: HoursBody | None = None
+    accepts_children_with_adult: bool | None = None
+    gender_approach: bool | None = None
+    specialised_in: Codes = ()
+    intake_channels: Codes = ()
+    response_time_hours: Annotated[int, Field(ge=1, le=720)] | None = None
+    directory_status: str = "active"
+    address_confidentiality: str = "partners_only"
+    address: AddressBody | None = None
+    assured_date: date | None = None
+
+    def record(self) -> dict[str, Any]:
+        """The fields as they are stored."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+class EntryView(EntryBody):
+    """An entry as everybody reads it."""
+
+    id: str
+    org: str
+    version: int
+    capacity_updated_at: str | None
+    stale: bool
+    """Whether the capacity was said too long ago to rely on."""
+    open_now: bool | None
+    """None: it does not say its hours."""
+
+
+class EntryList(Body):
+    """One page of the directory."""
+
+    services: tuple[EntryView, ...]
+    next: str | None
+    """Where the next page is; None: this is the last."""
