@@ -310,6 +310,32 @@ class IndicatorReported:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReferralAnswerDue:
+    """A referral waits for somebody: a reminder, overdue, or escalated to the sender."""
+
+    event_type: ClassVar[str] = "referral.answer_due"
+
+    case_seq: int = 0
+    event_id: UUID
+    occurred_at: datetime
+    case_ref: UUID
+    source_org: str
+    correlation_id: UUID
+    causation_id: UUID | None = None
+    codelist_version: int
+    confidentiality: str
+    purpose: str | None = None
+    referral_ref: UUID
+    version: int
+    status: str
+    from_org: str
+    to_org: str
+    owed_by: str
+    answer_stage: str
+    response_due: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReferralCompleted:
     """The service ended (T30-T33, T43)."""
 
@@ -533,6 +559,7 @@ Event = (
     | DisclosureMade
     | DisclosureRefused
     | IndicatorReported
+    | ReferralAnswerDue
     | ReferralCompleted
     | ReferralDelivered
     | ReferralDeliveryFailed

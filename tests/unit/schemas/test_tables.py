@@ -13,7 +13,7 @@ from schemas.codes import code_lists, fhir_code
 from schemas.topics import consumers_of, event_types, retention_ms, topics
 
 SHOWN = (
-    "address_confidentiality", "age_band", "appointment_outcome", "assent_status",
+    "address_confidentiality", "age_band", "answer_stage", "appointment_outcome", "assent_status",
     "capacity_status", "case_status", "confidentiality", "consent_form", "consent_giver",
     "consent_status", "data_category", "decision_stage", "directory_status", "intake_channel", "legal_basis",
     "org_type", "phenomenon", "population_type", "priority", "purpose", "referral_outcome",
