@@ -18,8 +18,11 @@ from services.gateway.admin.app import admin_routes
 from services.gateway.admin.notices import measure
 from services.gateway.auth import service as auth
 from services.gateway.auth.api import smart_configuration, token_endpoint
+from services.gateway.directory.app import limits_of
+from services.gateway.directory.render import healthcare_service
 from services.gateway.fhir import operations
 from services.gateway.fhir import store as fhir_store
+from services.gateway.fhir.audit import Audit
 from services.gateway.fhir.consents import Consents
 from services.gateway.fhir.intake import intake_handler
 from services.gateway.fhir.metadata import capability_statement
@@ -187,7 +190,14 @@ def _reads(rt: Runtime, pool: asyncpg.Pool, partners: Partners, surface: Surface
     views = Views(pool, partners, referral, keys, frame)
     tasks = Tasks(views, referral, settings.public_url)
     content = Reads(views, consent, rt.port(Delivery))
-    directory = Directory(partners, settings.canonical_base, settings.public_url)
+    directory = Directory(
+        partners,
+        settings.canonical_base,
+        settings.public_url,
+        lambda entry, lang: healthcare_service(
+            settings.canonical_base, entry, lang, rt.clock(), limits_of(settings)
+        ),
+    )
     consents = Consents(
         views,
         consent,
@@ -197,7 +207,10 @@ def _reads(rt: Runtime, pool: asyncpg.Pool, partners: Partners, surface: Surface
         time_zone=settings.time_zone,
         clock=rt.clock,
     )
+    audit = Audit(views, referral, public_url=settings.public_url, cell=settings.cell)
     return [
+        surface.route(operations.AUDIT_SEARCH, audit.search),
+        surface.route(operations.read("AuditEvent"), audit.read),
         surface.route(operations.TASK_SEARCH, tasks.search),
         surface.route(operations.read("Task"), tasks.read),
         surface.route(operations.write("PATCH", "Task", operations.ANSWER), tasks.patch),

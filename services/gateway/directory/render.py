@@ -14,8 +14,8 @@ from services.kit.entry import DAYS, MIDNIGHT, Address, Entry, Hours, Limits
 Resource = dict[str, Any]
 LANGUAGES: Final = "urn:ietf:bcp:47"
 REFERRAL_METHODS: Final = "http://terminology.hl7.org/CodeSystem/service-referral-method"
-_METHODS: Final = {"hub": "elf", "phone": "phone", "e_mail": "mail"}
-"""Our channels in the value set of HealthcareService.referralMethod; `mail` is unsecured e-mail."""
+_METHODS: Final = {"hub": "elf", "phone": "phone"}
+"""Our channels in the value set of HealthcareService.referralMethod, where it has them."""
 _FULL_DAY: Final = ("00:00", MIDNIGHT)
 
 

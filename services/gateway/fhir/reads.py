@@ -4,17 +4,19 @@ It guards that a recipient's content comes from delivery alone (decided now, lea
 sender gets its own view only.
 """
 
+from collections.abc import Callable
 from typing import Final
 from uuid import UUID
 
 import orjson
 from starlette.responses import Response
 
+from schemas.codes import Lang
 from services.gateway.fhir import render, store
 from services.gateway.fhir.tasks import Views, lang_of
 from services.gateway.http import Call, Handler, fhir
 from services.kit.errors import Refused
-from services.kit.partners import Partner, Partners
+from services.kit.partners import Entry, Partner, Partners
 from services.kit.ports.consent import Consent
 from services.kit.ports.delivery import Delivery, ReadRequest
 
@@ -87,10 +89,18 @@ async def own_consent(consent: Consent, view: render.View, consent_ref: UUID) ->
 class Directory:
     """Organizations and their services, for every partner."""
 
-    def __init__(self, partners: Partners, canonical_base: str, public_url: str) -> None:
+    def __init__(
+        self,
+        partners: Partners,
+        canonical_base: str,
+        public_url: str,
+        service: Callable[[Entry, Lang], render.Resource],
+    ) -> None:
+        """`service` shows an entry as HealthcareService, as it stands now."""
         self._partners = partners
         self._base = canonical_base
         self._url = f"{public_url}/fhir"
+        self._service = service
 
     async def organization(self, call: Call) -> Response:
         """`GET /fhir/Organization/{id}`."""
@@ -110,15 +120,15 @@ class Directory:
         for partner in (await self._listed()).values():
             entry = partner.entry(call.request.path_params["id"])
             if entry is not None:
-                lang = lang_of(call)
-                return fhir(render.healthcare_service(self._base, entry, partner.version, lang))
+                headers = {"etag": render.etag(entry.version)}
+                return fhir(self._service(entry, lang_of(call)), headers=headers)
         raise Refused.of("not-found", "resource")
 
     async def services(self, call: Call) -> Response:
         """`GET /fhir/HealthcareService`, by `organization` where wanted."""
         of = call.request.query_params.get("organization", "").removeprefix("Organization/")
         found = [
-            render.healthcare_service(self._base, entry, partner.version, lang_of(call))
+            self._service(entry, lang_of(call))
             for partner in (await self._listed()).values()
             if of in ("", partner.org)
             for entry in partner.services

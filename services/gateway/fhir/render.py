@@ -26,7 +26,7 @@ from connectors.fhir_r4.status import task_view
 from schemas.codes import Lang, label
 from services.kit.aliases import AliasKind, alias, own_instant
 from services.kit.needs import Need, need_for
-from services.kit.partners import Entry, Partner
+from services.kit.partners import Partner
 from services.kit.ports.consent import ConsentRecord, ConsentRule
 from services.kit.ports.referral import ReferralState
 
@@ -276,37 +276,6 @@ def organization(base: str, partner: Partner, lang: Lang) -> Resource:
         "name": partner.name,
         "address": [{"country": partner.country}],
     }
-
-
-def healthcare_service(base: str, entry: Entry, version: int, lang: Lang) -> Resource:
-    """A directory entry; a secret one names no place below the country."""
-    secret = entry.address_confidentiality == "secret"
-    areas = [] if secret else [{"display": code} for code in entry.admin1]
-    extensions = [
-        {"url": f"{base}/StructureDefinition/capacity-status", "valueCode": entry.capacity_status},
-        {"url": f"{base}/StructureDefinition/service-country", "valueCode": entry.country},
-    ]
-    return present(
-        {
-            "resourceType": "HealthcareService",
-            "id": entry.id,
-            "meta": {"versionId": str(version)},
-            "extension": extensions,
-            "active": entry.directory_status == "active",
-            "providedBy": {"reference": f"Organization/{entry.org}"},
-            "type": [coded(base, "service_type", c, lang) for c in sorted(entry.service_types)],
-            "name": entry.name,
-            "coverageArea": areas,
-            "eligibility": [
-                {"code": coded(base, "population_type", code, lang)}
-                for code in sorted(entry.population_types)
-            ],
-            "communication": [
-                {"coding": [{"system": "urn:ietf:bcp:47", "code": code}]}
-                for code in entry.languages
-            ],
-        }
-    )
 
 
 def searchset(resources: list[Resource], self_url: str, next_url: str | None) -> Resource:
