@@ -178,6 +178,7 @@ def intent_leaf(intent: Intent, kind: Any, now: datetime, rule: str, cell: str) 
         kind,
         now,
         actor=cell,
+        org=intent.source_org,
         case_ref=intent.case_ref,
         referral_ref=intent.referral_ref,
         to_org=intent.to_org,

@@ -26,6 +26,7 @@ from services.gateway.fhir.audit import Audit
 from services.gateway.fhir.consents import Consents
 from services.gateway.fhir.intake import intake_handler
 from services.gateway.fhir.metadata import capability_statement
+from services.gateway.fhir.people import People
 from services.gateway.fhir.reads import KINDS, Directory, Reads
 from services.gateway.fhir.render import Frame
 from services.gateway.fhir.tasks import Keys as TaskKeys
@@ -207,8 +208,11 @@ def _reads(rt: Runtime, pool: asyncpg.Pool, partners: Partners, surface: Surface
         time_zone=settings.time_zone,
         clock=rt.clock,
     )
+    people = People(pool, rt.port(Vault), settings.public_url)
     audit = Audit(views, referral, public_url=settings.public_url, cell=settings.cell)
     return [
+        surface.route(operations.PATIENT_SEARCH, people.search),
+        surface.route(operations.PATIENT_BY_URL, people.refuse),
         surface.route(operations.AUDIT_SEARCH, audit.search),
         surface.route(operations.read("AuditEvent"), audit.read),
         surface.route(operations.TASK_SEARCH, tasks.search),

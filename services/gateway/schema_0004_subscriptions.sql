@@ -35,3 +35,6 @@ as $$
       from subscription s where s.deleted_at is null
 $$;
 grant execute on function gateway.subscriptions() to delivery;
+
+-- A person by the id under which an organisation knows them (Patient/_search, AuditEvent).
+create index alias_person on gateway.alias (target, org) where kind = 'patient';

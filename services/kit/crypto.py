@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
     Ed25519PrivateKey,
     Ed25519PublicKey,
 )
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.keywrap import (
@@ -85,6 +86,21 @@ def uuid4_from(data: bytes) -> UUID:
     if len(data) < 16:
         raise CryptoError("too-few-bytes")
     return UUID(bytes=data[:16], version=4)
+
+
+def seal_id(key: bytes, plain: UUID) -> UUID:
+    """The id under which one reader knows `plain`: another for every key, and it can be undone."""
+    return UUID(bytes=_block(key).encryptor().update(plain.bytes))
+
+
+def open_id(key: bytes, sealed: UUID) -> UUID:
+    """What `seal_id` was given; for any other id, one that stands for nothing."""
+    return UUID(bytes=_block(key).decryptor().update(sealed.bytes))
+
+
+def _block(key: bytes) -> Cipher[modes.ECB]:
+    """One block of 16 random bytes: AES is the permutation itself, no mode is involved."""
+    return Cipher(algorithms.AES(_key(key)), modes.ECB())  # noqa: S305 -- see above
 
 
 def aead_seal(key: bytes, nonce: bytes | None, plain: bytes, aad: bytes) -> bytes:

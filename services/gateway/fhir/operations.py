@@ -104,3 +104,40 @@ def directory(resource: str, *more: Parameter) -> Operation:
 ANSWER: Final = "Answer a referral, or change one's own: status, businessStatus, reason, output"
 CONSENT: Final = "Withdraw a consent, or give its next version"
 ORGANIZATION: Final = Parameter("organization", "Only the services of this Organization")
+
+AUDIT_SEARCH: Final = Operation(
+    method="GET",
+    path="/fhir/AuditEvent",
+    summary="What left about the caller's own referrals, in the order of the custody log",
+    tag=TAG,
+    scopes=("AuditEvent.s",),
+    query=(
+        Parameter("date", "When it left, with a prefix; twice for a range"),
+        Parameter("entity", "The caller's own Task"),
+        COUNT,
+        CURSOR,
+    ),
+    response="Bundle",
+)
+PATIENT_SEARCH: Final = Operation(
+    method="POST",
+    path="/fhir/Patient/_search",
+    summary="The caller's own id of a person, by an identifier of its own (form, never in a URL)",
+    tag=TAG,
+    scopes=("Patient.s",),
+    response="Bundle",
+    refusals=(("invalid_request", "form"), ("media-type", "media-type")),
+)
+PATIENT_BY_URL: Final = Operation(
+    method="GET",
+    path="/fhir/Patient",
+    summary="Always refused: an identifier never stands in a URL",
+    tag=TAG,
+    scopes=("Patient.s",),
+    query=tuple(
+        Parameter(name, "Refused: use POST _search")
+        for name in ("identifier", "name", "family", "given", "birthdate", "telecom", "_id")
+    ),
+    status=400,
+    refusals=(("not-supported", "identifier-in-url"),),
+)

@@ -36,17 +36,17 @@ class TaskSearch:
 def read_search(items: Sequence[tuple[str, str]], org: str, key: bytes) -> TaskSearch:
     """The search in a query string; Refused by `parameter` for anything not understood."""
     single: dict[str, str] = {}
-    bounds: list[str] = []
+    spans: list[str] = []
     for name, value in items:
         if name not in PARAMETERS:
             refuse_parameter()
         if name == "_lastUpdated":
-            bounds.append(value)
+            spans.append(value)
         elif name in single:
             refuse_parameter()
         else:
             single[name] = value
-    since, until = _bounds(bounds)
+    since, until = bounds(spans)
     owner, requester = (_org(single.get(name)) for name in ("owner", "requester"))
     side = None
     if owner == org or (requester is not None and requester != org):
@@ -68,7 +68,8 @@ def read_search(items: Sequence[tuple[str, str]], org: str, key: bytes) -> TaskS
     )
 
 
-def _bounds(values: Sequence[str]) -> tuple[datetime | None, datetime | None]:
+def bounds(values: Sequence[str]) -> tuple[datetime | None, datetime | None]:
+    """First and last instant that prefixed values of a date parameter leave."""
     since: datetime | None = None
     until: datetime | None = None
     for value in values:

@@ -65,3 +65,26 @@ async def subjects(conn: Any, referrals: Sequence[UUID]) -> dict[UUID, UUID]:
         list(referrals),
     )
     return {r["referral_ref"]: r["subject_ref"] for r in rows}
+
+
+async def patients(conn: Any, org: str, referrals: Sequence[UUID]) -> dict[UUID, UUID]:
+    """The Patient id under which an organisation knows the person of each referral, if it does."""
+    rows = await conn.fetch(
+        "select r.referral_ref, a.alias from gateway.referral r"
+        " join gateway.alias a on a.target = r.subject_ref and a.org = $1 and a.kind = 'patient'"
+        " where r.referral_ref = any($2)",
+        org,
+        list(referrals),
+    )
+    return {r["referral_ref"]: r["alias"] for r in rows}
+
+
+async def person(conn: Any, org: str, subject_ref: UUID) -> UUID | None:
+    """The Patient id under which an organisation knows a person."""
+    found: UUID | None = await conn.fetchval(
+        "select alias from gateway.alias where target = $2 and org = $1 and kind = 'patient'"
+        " order by alias limit 1",
+        org,
+        subject_ref,
+    )
+    return found

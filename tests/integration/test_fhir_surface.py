@@ -1,0 +1,117 @@
+"""The FHIR surface beyond referrals, with every service running: accounting, people, pages."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+import pytest_asyncio
+
+from connectors.sandbox.people import person
+from connectors.sandbox.samples import Sample
+from services.kit.settings import Settings
+from tests.support import servers
+from tests.support.gateway_world import World, whole
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+FORM = "application/x-www-form-urlencoded"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(settings: Settings, pg: servers.Databases) -> AsyncIterator[World]:
+    async with whole(settings, pg.admin_dsn) as made:
+        yield made
+
+
+async def audits(world: World, org: str, task: str, count: int) -> list[dict[str, Any]]:
+    """Disclosures of a referral as a party sees them, once there are so many."""
+    for _ in range(100):
+        status, body, _ = await world.call("GET", f"/fhir/AuditEvent?entity=Task/{task}", org)
+        assert status == 200, body
+        found = [entry["resource"] for entry in body.get("entry", [])]
+        if len(found) >= count:
+            return found
+        await asyncio.sleep(0.05)
+    raise AssertionError(found)
+
+
+async def test_each_party_accounts_for_what_left_under_ids_of_its_own(world: World) -> None:
+    ids = await world.refer(person=person(81))
+    task = await world.task_of(ids, "refugio-sur")
+    request = "/fhir/" + task["focus"]["reference"]
+    _, body, _ = await world.call("GET", request, "refugio-sur")
+    who = body["subject"]["reference"]
+    assert (await world.call("GET", f"/fhir/{who}", "refugio-sur"))[0] == 200
+    mine = await audits(world, "ong-norte", ids["Task"], 2)
+    theirs = await audits(world, "refugio-sur", task["id"], 2)
+    assert [m["type"]["code"] for m in mine] == ["110106"] * 2
+    assert [t["type"]["code"] for t in theirs] == ["110107"] * 2
+    assert not {m["id"] for m in mine} & {t["id"] for t in theirs}
+    assert mine[0]["entity"][0]["what"] == {"reference": f"Patient/{ids['Patient']}"}
+    assert theirs[0]["entity"][0]["what"] == {"reference": who}
+    assert "ong-norte" not in str(theirs)
+    assert person(81).family not in str(mine + theirs)
+    path = f"/fhir/AuditEvent/{mine[0]['id']}"
+    status, body, _ = await world.call("GET", path, "ong-norte")
+    assert (status, body) == (200, mine[0])
+    assert (await world.call("GET", path, "refugio-sur"))[0] == 404
+    assert (await world.call("GET", "/fhir/AuditEvent/1", "ong-norte"))[0] == 404
+    other = f"/fhir/AuditEvent?entity=Task/{ids['Task']}"
+    _, body, _ = await world.call("GET", other, "refugio-sur")
+    assert "entry" not in body
+
+
+async def test_an_accounting_comes_page_by_page_and_by_date(world: World) -> None:
+    since = quote(datetime.now(UTC).isoformat())
+    ids = await world.refer(person=person(82))
+    task = await world.task_of(ids, "refugio-sur")
+    for _ in range(3):
+        await world.call("GET", "/fhir/" + task["focus"]["reference"], "refugio-sur")
+    await audits(world, "ong-norte", ids["Task"], 3)
+    found = await pages(world, f"/fhir/AuditEvent?date=ge{since}&_count=2", "ong-norte")
+    assert len(found) == len(set(found)) == 3
+    for wrong in ("date=2026", "entity=x", "_count=0", "_cursor=x", "patient=1"):
+        status, body, _ = await world.call("GET", f"/fhir/AuditEvent?{wrong}", "ong-norte")
+        assert status == 400, (wrong, body)
+
+
+async def pages(world: World, path: str, org: str) -> list[str]:
+    """Ids on every page of a search."""
+    found: list[str] = []
+    while path:
+        status, body, _ = await world.call("GET", path, org)
+        assert status == 200, body
+        found += [entry["resource"]["id"] for entry in body.get("entry", [])]
+        links = {link["relation"]: link["url"] for link in body["link"]}
+        path = links.get("next", "").removeprefix(world.url)
+    return found
+
+
+async def test_a_person_is_found_by_an_identifier_of_ones_own_in_a_body(world: World) -> None:
+    ids = await world.refer(person=person(83))
+    given = Sample(person=person(83)).patient()["identifier"][0]
+    known = f"{given['system']}|{given['value']}"
+
+    async def search(org: str, form: dict[str, str]) -> tuple[int, Any]:
+        raw = urlencode(form).encode()
+        status, body, _ = await world.call(
+            "POST", "/fhir/Patient/_search", org, raw, Content_Type=FORM
+        )
+        return status, body
+
+    status, body = await search("ong-norte", {"identifier": known})
+    assert status == 200, body
+    assert [e["resource"]["id"] for e in body["entry"]] == [ids["Patient"]]
+    assert given["value"] not in str(body)
+    status, body = await search("refugio-sur", {"identifier": known})
+    assert (status, "entry" in body) == (200, False)
+    for wrong in ({"name": "x"}, {"identifier": "x"}, {"identifier": known, "name": "x"}):
+        assert (await search("ong-norte", wrong))[0] == 400
+    status, body, _ = await world.call(
+        "GET", f"/fhir/Patient?identifier={quote(known)}", "ong-norte"
+    )
+    assert status == 400
+    assert body["issue"][0]["details"]["coding"][1]["code"] == "identifier-in-url"
+    assert given["value"] not in str(body)
