@@ -63,6 +63,12 @@ METRICS: Final = (
         labels={"state": CODES, "age": AGES},
     ),
     Metric(
+        name="cauce_referrals_closed_total",
+        kind="counter",
+        help="Referrals by how their loop closed, each once.",
+        labels={"result": _of("answered ended_by_sender expired revoked escalated")},
+    ),
+    Metric(
         name="cauce_deliveries_total",
         kind="counter",
         help="Deliveries by outcome.",

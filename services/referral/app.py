@@ -4,7 +4,6 @@ import asyncio
 from datetime import timedelta
 from functools import partial
 from typing import Final
-from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import asyncpg
@@ -14,7 +13,7 @@ from services.kit.lead import run_as_leader
 from services.kit.partners import Partners
 from services.kit.ports.batch import MAX_BATCH
 from services.kit.ports.consent import Consent
-from services.kit.ports.referral import Command, Referral
+from services.kit.ports.referral import Referral
 from services.kit.ports.vault import Vault
 from services.kit.runtime import Runtime, Service
 from services.referral import store
@@ -22,6 +21,7 @@ from services.referral.commands import Commands
 from services.referral.consumer import TYPES, Consumer
 from services.referral.facts import Keys
 from services.referral.judge import Judge
+from services.referral.timers import Timers
 
 TIMER_SECONDS: Final = 1.0
 COUNT_EVERY: Final = 10
@@ -48,8 +48,10 @@ async def build(rt: Runtime) -> Service:
     pool = await rt.pool()
     keys = Keys(rt.port(Vault))
     judge = Judge(rt.port(Consent), Recipients(rt, Partners(pool)))
-    commands = Commands(pool, keys, judge, rt.clock, rt.settings.window_ms)
-    consumer = Consumer(keys, judge, rt.clock, cell=rt.settings.cell)
+    cell, tally = rt.settings.cell, partial(_tally, rt)
+    commands = Commands(pool, keys, judge, rt.clock, rt.settings.window_ms, tally)
+    consumer = Consumer(keys, judge, rt.clock, cell=cell, tally=tally)
+    timers = Timers(pool, commands, cell=cell, tally=tally)
     return Service(
         name="referral",
         provides={Referral: commands},
@@ -58,17 +60,15 @@ async def build(rt: Runtime) -> Service:
                 consumer="referral", topic="cauce.case", handle=consumer.handle, types=TYPES
             )
         ],
-        loops=[partial(run_as_leader, rt, "referral-timers", partial(_timers, rt, pool, commands))],
+        loops=[partial(run_as_leader, rt, "referral-timers", partial(_timers, rt, pool, timers))],
     )
 
 
-async def _timers(
-    rt: Runtime, pool: asyncpg.Pool, commands: Commands, _: asyncpg.Connection
-) -> None:
-    """End what waits for an answer past its time; count for the metrics."""
+async def _timers(rt: Runtime, pool: asyncpg.Pool, timers: Timers, _: asyncpg.Connection) -> None:
+    """Do what is due for referrals that wait; count for the metrics."""
     turn = 0
     while True:
-        if await expire_due(rt, pool, commands) == MAX_BATCH:
+        if await timers.turn(rt.clock()) == MAX_BATCH:
             continue
         if turn % COUNT_EVERY == 0:
             await _measure(rt, pool)
@@ -77,21 +77,8 @@ async def _timers(
         await asyncio.sleep(TIMER_SECONDS)
 
 
-async def expire_due(rt: Runtime, pool: asyncpg.Pool, commands: Commands) -> int:
-    """Expire up to 64 referrals; answers how many were due."""
-    due = await store.due(pool, rt.clock())
-    orders = [
-        Command(
-            command_id=uuid4(),
-            referral_ref=ref,
-            command="expire",
-            actor_org=rt.settings.cell,
-            actor_role="hub",
-        )
-        for ref in due
-    ]
-    await commands.apply([[order] for order in orders])
-    return len(due)
+def _tally(rt: Runtime, result: str) -> None:
+    rt.metrics.inc("cauce_referrals_closed_total", result=result)
 
 
 async def _measure(rt: Runtime, pool: asyncpg.Pool) -> None:

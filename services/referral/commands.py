@@ -17,7 +17,14 @@ import asyncpg
 from schemas import Encoded
 from services.kit.batcher import Batcher
 from services.kit.exchange import put_events
-from services.kit.ports.referral import Applied, Command, ReferralQuery, ReferralState
+from services.kit.ports.referral import (
+    Applied,
+    Command,
+    Overdue,
+    OverdueQuery,
+    ReferralQuery,
+    ReferralState,
+)
 from services.kit.ports.vault import DataKey, KeyQuery
 from services.kit.steps import step
 from services.referral import store
@@ -25,6 +32,7 @@ from services.referral.domain import Denied, Machine, State, Step, apply, machin
 from services.referral.events import Cause, tell
 from services.referral.facts import Keys, Row, encoded, live_key, opened, sealed_row
 from services.referral.judge import Judge
+from services.referral.timing import due_at, entered, owed_by
 
 QUIET: Final = frozenset({"confirm_delivery", "report_delivery_failure", "expire", "revoke"})
 """Commands that say nothing of the person: they need no key and leave the facts as they are."""
@@ -44,6 +52,8 @@ class Work:
     valid: dict[UUID, bool] = field(default_factory=dict)
     steps: list[tuple[Step, Cause]] = field(default_factory=list)
     answers: list[tuple[Command, Applied]] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
+    """How loops ended in this batch; see `timing`."""
 
 
 class Commands:
@@ -56,7 +66,9 @@ class Commands:
         judge: Judge,
         clock: Callable[[], datetime],
         window_ms: float,
+        tally: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self._tally = tally
         self._pool = pool
         self._keys = keys
         self._judge = judge
@@ -84,6 +96,10 @@ class Commands:
         pages = [await store.find(self._pool, query) for query in items]
         return [[_view(s) for s in await opened(page, self._keys)] for page in pages]
 
+    async def overdue(self, items: Sequence[OverdueQuery]) -> list[list[Overdue]]:
+        """Referrals that wait past their time, the longest without news first."""
+        return [[_overdue(s) for s in await store.overdue(self._pool, q)] for q in items]
+
     async def _apply(self, items: Sequence[Item]) -> list[Applied]:
         refs = sorted({c.referral_ref for item in items for c in item})
         asking = {c.referral_ref for item in items for c in item if c.command in self._consented}
@@ -101,6 +117,8 @@ class Commands:
             await save(conn, work)
         if work.steps:
             step("referral.applied")
+        for result in work.closed:
+            self._tally(result)
         return answers
 
     async def _begin(self, conn: Any, refs: Sequence[UUID], loud: set[UUID]) -> "Work":
@@ -149,10 +167,18 @@ async def save(conn: Any, work: Work) -> list[Encoded]:
     """Write what moved, then its events, in one transaction."""
     if not work.steps:
         return []
-    changed = {s.after.referral_ref: s for s, _ in work.steps}
+    changed = {s.after.referral_ref: s.command.actor_role for s, _ in work.steps}
     loud = {s.after.referral_ref for s, _ in work.steps if s.command.command not in QUIET}
+    for ref, role in changed.items():
+        before, after = work.rows[ref].state, work.states[ref]
+        work.states[ref] = entered(before, after, role)
     rows = [_changed(work, ref, seal=ref in loud) for ref in sorted(changed)]
     await store.update(conn, rows)
+    work.closed += [
+        s.closed
+        for ref in changed
+        if (s := work.states[ref]).closed and not work.rows[ref].state.closed
+    ]
     if work.answers:
         await store.remember(conn, work.answers)
     events = [
@@ -168,6 +194,21 @@ def _changed(work: Work, ref: UUID, *, seal: bool) -> Row:
     if seal:
         return sealed_row(state, work.keys.get(live_key(state)))
     return Row(state, work.rows[ref].sealed)
+
+
+def _overdue(state: State) -> Overdue:
+    return Overdue(
+        referral_ref=state.referral_ref,
+        from_org=state.from_org,
+        to_org=state.to_org,
+        status=state.status,
+        version=state.version,
+        stage=state.stage or "overdue",
+        owed_by=owed_by(state) or state.to_org,
+        due=due_at(state) or state.updated_at,
+        waiting_since=state.updated_at,
+        escalated_at=state.escalated_at,
+    )
 
 
 def _view(state: State) -> ReferralState:

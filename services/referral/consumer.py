@@ -40,8 +40,15 @@ class Consumer:
     """Handles the events of `TYPES`."""
 
     def __init__(
-        self, keys: Keys, judge: Judge, clock: Callable[[], datetime], *, cell: str
+        self,
+        keys: Keys,
+        judge: Judge,
+        clock: Callable[[], datetime],
+        *,
+        cell: str,
+        tally: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self._tally = tally
         self._keys = keys
         self._judge = judge
         self._clock = clock
@@ -66,6 +73,8 @@ class Consumer:
                 self._lost(work, event)
         await self._write(conn, work)
         step("referral.handled")
+        for result in work.closed:
+            self._tally(result)
 
     async def _begin(self, conn: Any, received: Sequence[Received]) -> Work:
         cases = [r.event.case_ref for r in received if isinstance(r.event, Lost)]

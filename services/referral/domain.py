@@ -28,8 +28,6 @@ TERMINAL: Final = frozenset(
         "entered_in_error",
     }
 )
-EXPIRING: Final = ("sent", "delivered", "under_review", "returned", "delivery_failed")
-"""States in which an answer is still owed by `response_due`."""
 ANY: Final = "any"
 ANY_OPEN: Final = "any_open"
 BEFORE_CANCEL: Final = "before_cancel"
@@ -88,6 +86,11 @@ class State:
     before_cancel: str | None
     created_at: datetime
     updated_at: datetime
+    stage: str | None = None
+    """Last told of the present waiting; see `timing`."""
+    next_at: datetime | None = None
+    escalated_at: datetime | None = None
+    closed: str | None = None
     service_type: str | None = field(default=None, repr=False)
     priority: str | None = field(default=None, repr=False)
     special_requirements: tuple[str, ...] = field(default=(), repr=False)

@@ -11,8 +11,8 @@ from uuid import UUID
 
 import asyncpg
 
-from services.kit.ports.referral import Applied, Command, ReferralQuery
-from services.referral.domain import EXPIRING, State
+from services.kit.ports.referral import Applied, Command, OverdueQuery, ReferralQuery
+from services.referral.domain import State
 from services.referral.facts import Row
 
 Conn = Any
@@ -23,19 +23,20 @@ COLUMNS: Final = (
     " confidentiality, data_categories, directory_entry_ref, vault_version, response_due,"
     " replaces, onward_of, before_cancel, created_at, updated_at, facts"
 )
+READ: Final = f"{COLUMNS}, stage, next_at, escalated_at, closed"
 # ruff: noqa: S608 -- the only text put into these statements is the column list above
 _LOCK: Final = f"""
-select {COLUMNS} from referral.referral where referral_ref = any($1::uuid[])
+select {READ} from referral.referral where referral_ref = any($1::uuid[])
 order by referral_ref for update
 """
 _LOCK_BOTH: Final = f"""
-select {COLUMNS} from referral.referral r
+select {READ} from referral.referral r
 where r.referral_ref in (
     select unnest($1::uuid[])
     union select c.referral_ref from referral.referral c where c.case_ref = any($2::uuid[]))
 order by referral_ref for update
 """
-_READ: Final = f"select {COLUMNS} from referral.referral where referral_ref = any($1::uuid[])"
+_READ: Final = f"select {READ} from referral.referral where referral_ref = any($1::uuid[])"
 _INSERT: Final = f"""
 insert into referral.referral ({COLUMNS})
 select r, c, f, t, s, v, p, k, l, string_to_array(g, ','), e, w, d, x, o, b, a, u, z
@@ -47,9 +48,11 @@ on conflict (referral_ref) do nothing
 """
 _UPDATE: Final = """
 update referral.referral r set status = q.s, version = q.v,
-    data_categories = string_to_array(q.g, ','), before_cancel = q.b, updated_at = q.u, facts = q.z
+    data_categories = string_to_array(q.g, ','), before_cancel = q.b, updated_at = q.u, facts = q.z,
+    stage = q.t, next_at = q.n, escalated_at = q.e, closed = q.c
 from unnest($1::uuid[], $2::text[], $3::int[], $4::text[], $5::text[], $6::timestamptz[],
-    $7::bytea[]) q(r, s, v, g, b, u, z)
+    $7::bytea[], $8::text[], $9::timestamptz[], $10::timestamptz[], $11::text[])
+    q(r, s, v, g, b, u, z, t, n, e, c)
 where r.referral_ref = q.r
 """
 _DONE: Final = """
@@ -59,9 +62,20 @@ _REMEMBER: Final = """
 insert into referral.command (command_id, referral_ref, status, version)
 select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[]) on conflict do nothing
 """
-_DUE: Final = f"""
-select referral_ref from referral.referral
-where response_due <= $1 and status in {EXPIRING!r} order by response_due limit 64
+_DUE: Final = """
+select referral_ref from referral.referral where next_at <= $1 order by next_at limit 64
+"""
+_WAITING: Final = """
+update referral.referral r set stage = q.t, next_at = q.n, escalated_at = q.e, closed = q.c
+from unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::text[])
+    q(r, t, n, e, c)
+where r.referral_ref = q.r
+"""
+_OVERDUE: Final = f"""
+select {READ} from referral.referral
+where stage in ('overdue', 'escalated') and stage = any($1::text[])
+  and ($2::text is null or from_org = $2) and ($3::text is null or to_org = $3)
+order by updated_at, referral_ref limit $4
 """
 _COUNT: Final = """
 select status, case when updated_at > $1::timestamptz - interval '1 hour' then 'under_1h'
@@ -135,7 +149,28 @@ async def update(conn: Conn, rows: Sequence[Row]) -> None:
         [s.before_cancel for s in states],
         [s.updated_at for s in states],
         [row.sealed for row in rows],
+        *_waiting(states),
     )
+
+
+def _waiting(states: Sequence[State]) -> tuple[list[Any], ...]:
+    return (
+        [s.stage for s in states],
+        [s.next_at for s in states],
+        [s.escalated_at for s in states],
+        [s.closed for s in states],
+    )
+
+
+async def update_waiting(conn: Conn, states: Sequence[State]) -> None:
+    """What was told of the waiting of referrals locked by this transaction."""
+    await conn.execute(_WAITING, [s.referral_ref for s in states], *_waiting(states))
+
+
+async def overdue(conn: Conn, query: OverdueQuery) -> list[State]:
+    """Referrals that wait past their time, the longest without news first; without facts."""
+    rows = await conn.fetch(_OVERDUE, list(query.stages), query.from_org, query.to_org, query.limit)
+    return [_row(r).state for r in rows]
 
 
 async def done(conn: Conn, commands: Sequence[Command]) -> Mapping[UUID, Applied]:
@@ -159,7 +194,7 @@ async def remember(conn: Conn, answers: Sequence[tuple[Command, Applied]]) -> No
 
 
 async def due(conn: Conn, now: datetime) -> list[UUID]:
-    """Up to 64 referrals whose answer is overdue."""
+    """Up to 64 referrals whose next moment has come."""
     return [r["referral_ref"] for r in await conn.fetch(_DUE, now)]
 
 
@@ -177,7 +212,7 @@ async def find(conn: Conn, query: ReferralQuery) -> list[Row]:
     """One page of a party's referrals, oldest change first."""
     sides = {"from": ["from_org"], "to": ["to_org"], None: ["from_org", "to_org"]}[query.side]
     part = (
-        f"(select {COLUMNS} from referral.referral where {{side}} = $1"
+        f"(select {READ} from referral.referral where {{side}} = $1"
         " and (cardinality($2::text[]) = 0 or status = any($2::text[]))"
         " and ($3::timestamptz is null or updated_at >= $3)"
         " and ($4::timestamptz is null or updated_at <= $4)"

@@ -3,18 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import timedelta
-from types import SimpleNamespace
-from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from services.kit.metrics import Metrics
 from services.kit.ports.referral import Command, ReferralQuery
-from services.referral.app import expire_due
 from tests.support.partner_rows import partner, register
-from tests.support.path import CELL, Path, now, running_path
+from tests.support.path import Path, running_path
 from tests.support.servers import Databases
 
 
@@ -125,16 +120,6 @@ async def test_withdrawing_one_category_narrows_the_referral_and_keeps_it_open(p
     await path.pump()
     state = await path.state(ref)
     assert (state.status, state.data_categories) == ("sent", ("pseudonymous_core",))
-
-
-async def test_a_referral_without_answer_expires_at_its_time(path: Path) -> None:
-    late = await path.request(response_due=now() - timedelta(seconds=1))
-    timely = await path.request()
-    await path.pump()
-    rt: Any = SimpleNamespace(clock=now, settings=SimpleNamespace(cell=CELL), metrics=Metrics())
-    assert await expire_due(rt, path.pools["referral"], path.referral) == 1
-    assert (await path.state(late)).status == "expired"
-    assert (await path.state(timely)).status == "sent"
 
 
 async def test_many_commands_at_once_are_each_answered(path: Path) -> None:

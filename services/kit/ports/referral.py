@@ -79,6 +79,34 @@ class ReferralQuery:
     limit: int = 50
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OverdueQuery:
+    """Referrals that wait past their time, of or to an organisation or of all."""
+
+    from_org: str | None = None
+    to_org: str | None = None
+    stages: tuple[str, ...] = ("overdue", "escalated")
+    limit: int = 50
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Overdue:
+    """A referral that waits past its time (routing data only)."""
+
+    referral_ref: UUID
+    from_org: str
+    to_org: str
+    status: str
+    version: int
+    stage: str
+    """overdue, or escalated: told to the sender's coordinator."""
+    owed_by: str
+    due: datetime
+    waiting_since: datetime
+    """The last change."""
+    escalated_at: datetime | None
+
+
 class Referral(Protocol):
     """The state machine of every referral."""
 
@@ -90,3 +118,6 @@ class Referral(Protocol):
 
     async def find(self, items: Sequence[ReferralQuery]) -> list[list[ReferralState]]:
         """Pages of referrals by party."""
+
+    async def overdue(self, items: Sequence[OverdueQuery]) -> list[list[Overdue]]:
+        """Referrals that wait past their time, the longest without news first."""
