@@ -1,15 +1,13 @@
 """FHIR R4 to the identified types (pure): one transaction Bundle → one submission, or its faults.
 
 Guards that only what the tables in `codes/` know is read, that everything else is refused by name
-or noted as not kept, and that no submitted value reaches a fault. Rules that need the hub's own
-state (partners, directory, need-to-know, live consent) belong to the gateway; what leaves, to
-`outbound/`.
+or noted as not kept, and that no submitted value reaches a fault. What holds in any format the
+SDK's rules judge (`sdk/rules.py`). Rules that need the hub's own state (partners, directory,
+need-to-know, live consent) belong to the gateway; what leaves, to `outbound/`.
 """
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -19,40 +17,18 @@ from pydantic import ValidationError
 from connectors.fhir_r4.inbound.bundle import Entries, read_bundle
 from connectors.fhir_r4.inbound.consent import to_consent
 from connectors.fhir_r4.inbound.extensions import read_extensions
+from connectors.fhir_r4.inbound.fields import field_of
 from connectors.fhir_r4.inbound.models import conforms
 from connectors.fhir_r4.inbound.person import to_person
-from connectors.fhir_r4.inbound.report import Report
 from connectors.fhir_r4.inbound.request import to_case, to_referral
 from connectors.fhir_r4.inbound.tables import RESOURCES, elements, fhir_names
 from connectors.fhir_r4.inbound.values import identifier
-from connectors.sdk.types import Consent, Identifier, Submission
+from connectors.sdk.inbound import Context, Mapped
+from connectors.sdk.report import Report
+from connectors.sdk.rules import Moment, judge
+from connectors.sdk.types import Submission
 
-NARRATIVE = "experience_narrative"
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """Who sends, when, and the cell's calendar and canonical base."""
-
-    org: str
-    now: datetime
-    time_zone: str
-    canonical_base: str
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Mapped:
-    """A submission with what the gateway needs beside it.
-
-    `bundle_identifier`, `task_identifier`: candidates for the idempotency key, in this order.
-    `entries`: resource types in the Bundle's order, for the answer. `dropped`: paths not kept.
-    """
-
-    submission: Submission
-    bundle_identifier: Identifier | None
-    task_identifier: Identifier | None
-    entries: tuple[str, ...]
-    dropped: tuple[str, ...]
+__all__ = ["Context", "Mapped", "to_submission", "warm_up"]
 
 
 def warm_up() -> None:
@@ -68,8 +44,9 @@ def warm_up() -> None:
 def to_submission(bundle: Mapping[str, Any], context: Context) -> Mapped:
     """Map a Bundle that `parse_strict` let through; raises `Faults` with every reason found."""
     entries, report = read_bundle(bundle, context.canonical_base)
-    submission = _submission(entries, context, report)
-    _check_narratives(submission, report)
+    read = _submission(entries, context, report)
+    moment = Moment(context.now, ZoneInfo(context.time_zone))
+    submission = judge(read, moment, report, field_of(report.narratives))
     report.check()
     tasks = submission.referral.task_identifiers
     return Mapped(
@@ -82,24 +59,15 @@ def to_submission(bundle: Mapping[str, Any], context: Context) -> Mapped:
 
 
 def _submission(entries: Entries, context: Context, report: Report) -> Submission:
-    zone, org, now = ZoneInfo(context.time_zone), context.org, context.now
+    zone, org = ZoneInfo(context.time_zone), context.org
     request = entries.one("ServiceRequest")
     base = entries.canonical_base
     more = read_extensions(request.resource, "ServiceRequest", request.path, base, report)
     facts = more["case-facts"][0] if "case-facts" in more else {}
-    person = to_person(entries, facts, now, zone, report)
-    consent: Consent = to_consent(entries, org, now, zone, report, minor=person.is_minor)
-    referral = to_referral(entries, org, now, zone, more, consent.items, report)
+    person = to_person(entries, facts, report)
+    consent = to_consent(entries, org, zone, report)
+    referral = to_referral(entries, org, zone, more, report)
     case = to_case(entries, facts, report)
     texts = tuple(text for _, text in report.narratives)
     case = case.model_copy(update={"narratives": texts})
-    return Submission(case=case, person=person, consent=consent, referral=referral)
-
-
-def _check_narratives(submission: Submission, report: Report) -> None:
-    """Free text is kept only where the person's consent declares it for somebody."""
-    permits = (item for item in submission.consent.items if item.decision == "permit")
-    if report.faults or not report.narratives:
-        return
-    if not any(NARRATIVE in item.data_categories for item in permits):
-        report.add("consent-narrative", report.narratives[0][0], "narrative")
+    return Submission.model_construct(case=case, person=person, consent=consent, referral=referral)

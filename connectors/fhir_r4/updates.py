@@ -11,12 +11,15 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from connectors.fhir_r4.inbound.bundle import Entries
+from connectors.fhir_r4.inbound.fields import field_of
 from connectors.fhir_r4.inbound.provisions import to_items
-from connectors.fhir_r4.inbound.report import Report
 from connectors.fhir_r4.inbound.structure import check_resource, validate
 from connectors.fhir_r4.inbound.tables import fhir_names
-from connectors.fhir_r4.inbound.values import instant, period
-from connectors.fhir_r4.mapping import Context
+from connectors.fhir_r4.inbound.values import period
+from connectors.sdk.inbound import Context
+from connectors.sdk.report import Report
+from connectors.sdk.rules import judge_items, tell
+from connectors.sdk.times import instant
 from connectors.sdk.types import ConsentItem
 
 STATUSES = ("active", "inactive")
@@ -71,8 +74,10 @@ def _active(resource: Mapping[str, Any], context: Context, report: Report) -> Co
     start, end = period(root.get("period"), zone, "Consent.provision.period", report)
     entries = Entries((), {}, {}, context.canonical_base)
     path = "Consent.provision.provision"
-    validity = (start or given, end)
-    items = to_items(root.get("provision", []), path, entries, validity, zone, report)
+    written = to_items(root.get("provision", []), path, entries, zone, report)
+    found = Report()
+    items = judge_items(written, start or given, end, found)
+    tell(found, report, field_of([]))
     policies = resource.get("policy", [{}])
     notice = str(policies[0].get("uri", "")).removeprefix(f"{context.canonical_base}/notice/")
     return ConsentUpdate("active", given, notice or None, items)

@@ -10,8 +10,8 @@ from typing import Any
 
 from fhir.resources.R4B import get_fhir_model_class
 
-from connectors.fhir_r4.inbound.report import Report
 from connectors.fhir_r4.inbound.structure import check_resource, validate, walk
+from connectors.sdk.report import Report
 
 MAIN = ("Patient", "ServiceRequest", "Consent", "Task")
 OPTIONAL = frozenset({"RelatedPerson", "Condition"})

@@ -1,17 +1,16 @@
 """Extensions we read (`codes/extensions.csv`): coded parts by URL; any other is refused."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from connectors.fhir_r4.inbound.report import Report
-from connectors.fhir_r4.inbound.tables import Part, countries, extensions, pairs
+from connectors.fhir_r4.inbound.tables import Part, extensions
 from connectors.fhir_r4.inbound.values import codes_in
+from connectors.sdk.report import Report
+from connectors.sdk.rules_codes import MONTH, TOKEN
+from connectors.sdk.tables import countries, pairs
 from schemas.codes import is_code
 
 COUNTRY_SYSTEM = "urn:iso:std:iso:3166"
-TOKEN = re.compile(r"[a-z0-9][a-z0-9._-]{1,63}")
-MONTH = re.compile(r"[0-9]{4}-(?:0[1-9]|1[0-2])")
 VALUE_OF = {
     "concept": "valueCodeableConcept",
     "coding": "valueCoding",

@@ -2,15 +2,13 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from connectors.fhir_r4.inbound.bundle import Entries, Entry
 from connectors.fhir_r4.inbound.extensions import Found, read_extensions
-from connectors.fhir_r4.inbound.report import Report
-from connectors.fhir_r4.inbound.tables import countries, pairs
-from connectors.fhir_r4.inbound.values import first_day, identifiers, last_day
+from connectors.fhir_r4.inbound.values import identifiers
+from connectors.sdk.report import Report
+from connectors.sdk.tables import countries, flag_field
 from connectors.sdk.types import Address, Coded, Name, Person, Photo, Relative, Telecom
 
 GENDER_IDENTITY = "http://hl7.org/fhir/StructureDefinition/patient-genderIdentity"
@@ -29,51 +27,19 @@ LANGUAGE_SYSTEM = "urn:ietf:bcp:47"
 LANGUAGE = re.compile(r"([a-z]{2,3})(?:-[A-Za-z0-9]{2,8})*")
 ADMIN1 = re.compile(r"[A-Z]{2}-[A-Z0-9]{1,3}")
 RELATIONSHIP = re.compile(r"[A-Z0-9]{1,12}")
-BANDS = (
-    (5, "age_0_5"),
-    (11, "age_6_11"),
-    (14, "age_12_14"),
-    (17, "age_15_17"),
-    (25, "age_18_25"),
-    (40, "age_26_40"),
-    (60, "age_41_60"),
-)
-MINOR_BANDS = frozenset(band for limit, band in BANDS if limit < 18)
 
 
-def age_band(age: int) -> str:
-    """The age band of an age in full years."""
-    return next((band for limit, band in BANDS if age <= limit), "age_61_plus")
-
-
-def is_minor(band: str | None) -> bool | None:
-    """Whether an age band is under 18; None where unknown."""
-    return None if band in (None, "unknown") else band in MINOR_BANDS
-
-
-def youngest_age(birth: str, today: date) -> int | None:
-    """Youngest age in full years that a birth date allows; None when it lies in the future."""
-    if first_day(birth) > today:
-        return None
-    born = min(last_day(birth), today)
-    return today.year - born.year - ((today.month, today.day) < (born.month, born.day))
-
-
-def to_person(
-    entries: Entries, facts: Found, now: datetime, zone: ZoneInfo, report: Report
-) -> Person:
+def to_person(entries: Entries, facts: Found, report: Report) -> Person:
     """The person of the Bundle with the case facts that belong to the person."""
     patient, path = entries.one("Patient").resource, entries.one("Patient").path
     more = read_extensions(patient, "Patient", path, entries.canonical_base, report)
-    band = _band(patient, path, facts, now.astimezone(zone).date(), report)
     country, admin1 = _area(patient.get("address", []), path, report)
     return Person(
         identifiers=identifiers(patient.get("identifier", []), f"{path}.identifier", report),
         names=tuple(_name(name) for name in patient.get("name", [])),
         birth_date=patient.get("birthDate"),
         sex=_sex(patient.get("gender"), facts, path, report),
-        age_band=band,
-        is_minor=is_minor(band),
+        age_band=_first(facts, "age_band"),
         nationalities=tuple(_nationalities(more, path, report)),
         languages=tuple(_languages(patient.get("communication", []), path, report)),
         marital_status=_marital(patient.get("maritalStatus"), path, report),
@@ -98,27 +64,6 @@ def relatives_in_order(entries: Entries) -> tuple[Entry, ...]:
 
 def _first(found: Found, name: str) -> Any:
     return next(iter(found.get(name, ())), None)
-
-
-def _band(
-    patient: Mapping[str, Any], path: str, facts: Found, today: date, report: Report
-) -> str | None:
-    given: str | None = _first(facts, "age_band")
-    birth = patient.get("birthDate")
-    if birth is None:
-        return given
-    try:
-        age = youngest_age(birth, today)
-    except ValueError:
-        report.add("structure", f"{path}.birthDate", "bad-format")
-        return None
-    if age is None:
-        report.add("value-invalid", f"{path}.birthDate", "birth-date-future")
-        return None
-    band = age_band(age)
-    if given not in (None, "unknown", band):
-        report.add("value-invalid", f"{path}.birthDate", "contradiction")
-    return band
 
 
 def _sex(gender: str | None, facts: Found, path: str, report: Report) -> str | None:
@@ -282,9 +227,8 @@ def _related_person(entry: Entry, entries: Entries, report: Report) -> Relative:
 
 def _flags(facts: Found) -> dict[str, tuple[str, ...]]:
     """Profile flags by the data category that their table gives them."""
-    fields = pairs("profile_flags", "flag", "field")
     found: dict[str, tuple[str, ...]] = {}
     for flag in dict.fromkeys(facts.get("profile_flag", ())):
-        field = fields.get(flag, "profile_flags")
+        field = flag_field(flag)
         found[field] = (*found.get(field, ()), flag)
     return found

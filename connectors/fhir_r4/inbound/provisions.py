@@ -1,14 +1,13 @@
 """Nested provisions of a Consent → permits and denies."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from connectors.fhir_r4.inbound.bundle import Entries
-from connectors.fhir_r4.inbound.report import Report
 from connectors.fhir_r4.inbound.tables import pairs
 from connectors.fhir_r4.inbound.values import code_of, codes_in, has_code, period
+from connectors.sdk.report import Report
 from connectors.sdk.types import ConsentItem
 from schemas.codes import codes, is_code
 
@@ -16,32 +15,25 @@ PARTICIPATION = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType"
 ACTION = "http://terminology.hl7.org/CodeSystem/consentaction"
 ACT_REASON = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
 
-Validity = tuple[datetime | None, datetime | None]
-
 
 def to_items(
     provisions: Sequence[Mapping[str, Any]],
     path: str,
     entries: Entries,
-    validity: Validity,
     zone: ZoneInfo,
     report: Report,
 ) -> tuple[ConsentItem, ...]:
-    """One item for each nested provision; at least one permit."""
-    items = tuple(
-        _item(node, f"{path}[{place}]", entries, validity, zone, report)
+    """One item for each nested provision."""
+    return tuple(
+        _item(node, f"{path}[{place}]", entries, zone, report)
         for place, node in enumerate(provisions)
     )
-    if not any(item.decision == "permit" for item in items):
-        report.add("consent-no-permit", path, "no-permit")
-    return items
 
 
 def _item(
     node: Mapping[str, Any],
     path: str,
     entries: Entries,
-    validity: Validity,
     zone: ZoneInfo,
     report: Report,
 ) -> ConsentItem:
@@ -54,7 +46,7 @@ def _item(
         if not has_code(concept, ACTION, "disclose") or len(concept["coding"]) != 1:
             report.add("consent-action", f"{path}.action", "action")
     org, kind = _actor(node, path, decision, entries, report)
-    start, end = _period(node, path, validity, zone, report)
+    start, end = period(node.get("period"), zone, f"{path}.period", report)
     return ConsentItem(
         decision=decision,
         purpose=_purpose(node, path, decision, entries.canonical_base, report),
@@ -112,23 +104,9 @@ def _purpose(
 
 def _categories(node: Mapping[str, Any], path: str, base: str, report: Report) -> tuple[str, ...]:
     concepts = node.get("code", [])
-    if not concepts:
-        report.add("consent-codes", f"{path}.code", "codes")
     system, allowed = f"{base}/CodeSystem/data-category", codes("data_category")
     found = (
         code_of(concept, system, allowed, f"{path}.code[{place}]", report)
         for place, concept in enumerate(concepts)
     )
     return tuple(sorted({code for code in found if code is not None}))
-
-
-def _period(
-    node: Mapping[str, Any], path: str, validity: Validity, zone: ZoneInfo, report: Report
-) -> Validity:
-    """The item's own period, which may not exceed the consent's; else the consent's."""
-    start, end = period(node.get("period"), zone, f"{path}.period", report)
-    before = start is not None and validity[0] is not None and start < validity[0]
-    after = end is not None and validity[1] is not None and end > validity[1]
-    if before or after:
-        report.add("consent-item-period", f"{path}.period", "item-period")
-    return start or validity[0], end or validity[1]

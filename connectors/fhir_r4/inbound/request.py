@@ -1,6 +1,5 @@
 """ServiceRequest, Task and Condition → `Referral` and `Case`."""
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
@@ -9,10 +8,11 @@ from zoneinfo import ZoneInfo
 
 from connectors.fhir_r4.inbound.bundle import MAIN, Entries, Entry
 from connectors.fhir_r4.inbound.extensions import Found
-from connectors.fhir_r4.inbound.report import Report
 from connectors.fhir_r4.inbound.tables import pairs, rows
 from connectors.fhir_r4.inbound.values import codes_in, has_code, identifier, identifiers, period
-from connectors.sdk.types import Case, Coded, ConsentItem, Referral
+from connectors.sdk.report import Report
+from connectors.sdk.tables import condition_field
+from connectors.sdk.types import Case, Coded, Referral
 from schemas.codes import code_lists, codes, is_code
 
 TASK_CODE = "http://hl7.org/fhir/CodeSystem/task-code"
@@ -24,10 +24,8 @@ NOT_TRUE = ("refuted", "entered-in-error")
 def to_referral(
     entries: Entries,
     org: str,
-    now: datetime,
     zone: ZoneInfo,
     more: Found,
-    items: tuple[ConsentItem, ...],
     report: Report,
 ) -> Referral:
     """The request itself: who asks whom for what, until when."""
@@ -40,9 +38,8 @@ def to_referral(
         service_type=_service_type(node, request.path, entries.canonical_base, report),
         directory_entry=_performer(node, request.path, entries, report),
         priority=_priority(node, task, report),
-        special_requirements=tuple(dict.fromkeys(more.get("special-requirement", ()))),
-        data_categories=_data_categories(items, to_org),
-        response_due=_due(task, now, zone, report),
+        special_requirements=tuple(more.get("special-requirement", ())),
+        response_due=_due(task, zone, report),
         replaces=_other_request(request, "replaces", entries, report),
         onward_of=_other_request(request, "basedOn", entries, report),
         task_identifiers=identifiers(
@@ -187,19 +184,9 @@ def _priority(node: Mapping[str, Any], task: Entry, report: Report) -> str | Non
     return table.get(asked or tasked or "")
 
 
-def _data_categories(items: tuple[ConsentItem, ...], to_org: str | None) -> tuple[str, ...]:
-    """What the one permit for the recipient names; with several the purpose decides, later."""
-    permits = [item for item in items if item.decision == "permit" and item.to_org == to_org]
-    return permits[0].data_categories if len(permits) == 1 else ()
-
-
-def _due(task: Entry, now: datetime, zone: ZoneInfo, report: Report) -> datetime | None:
+def _due(task: Entry, zone: ZoneInfo, report: Report) -> datetime | None:
     node = task.resource.get("restriction", {}).get("period")
-    at = f"{task.path}.restriction.period"
-    _, end = period(node, zone, at, report)
-    if end is not None and end <= now:
-        report.add("value-invalid", f"{at}.end", "due-past")
-    return end
+    return period(node, zone, f"{task.path}.restriction.period", report)[1]
 
 
 def _other_request(entry: Entry, name: str, entries: Entries, report: Report) -> str | None:
@@ -224,20 +211,6 @@ def _confidentiality(entries: Entries, report: Report) -> str | None:
             else:
                 report.add("code-invalid", f"{entry.path}.meta.security", "not-in-list")
     return max(found, key=codes("confidentiality").index, default=None)
-
-
-@cache
-def _patterns() -> tuple[tuple[str, re.Pattern[str], str], ...]:
-    return tuple(
-        (row["system"], re.compile(row["pattern"]), row["category"]) for row in rows("conditions")
-    )
-
-
-FIELD_OF = {
-    "health": "conditions",
-    "sexual_violence": "sexual_violence_conditions",
-    "exploitation_details": "exploitation_conditions",
-}
 
 
 def _conditions(entries: Entries, report: Report) -> dict[str, tuple[Coded, ...]]:
@@ -269,9 +242,9 @@ def _place(concept: Mapping[str, Any], base: str) -> tuple[str, Coded] | None:
         system, code = coding.get("system"), coding.get("code", "")
         if system == own and is_code("exploitation_type", code):
             return "exploitation_types", Coded(system=own, code=code)
-        for known, pattern, category in _patterns():
-            if system == known and pattern.fullmatch(code):
-                return FIELD_OF[category], Coded(system=system, code=code)
+        field = condition_field(system, code)
+        if field is not None:
+            return field, Coded(system=system, code=code)
     return None
 
 

@@ -13,8 +13,8 @@ from fhir.resources.R4B import get_fhir_model_class
 from pydantic import ValidationError
 
 from connectors.fhir_r4.inbound.models import conforms
-from connectors.fhir_r4.inbound.report import Report
 from connectors.fhir_r4.inbound.tables import PRIMITIVES, RESOURCES, Element, elements, fhir_names
+from connectors.sdk.report import Report
 
 EXTENSION: Mapping[str, Element] = {
     "url": Element("string", False, "read", "", frozenset()),

@@ -35,7 +35,7 @@ class Part:
 
 
 def rows(name: str) -> list[dict[str, str]]:
-    """The rows of one table."""
+    """The rows of one table of this connector."""
     text = files("connectors.fhir_r4").joinpath(f"codes/{name}.csv").read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
 
@@ -78,19 +78,3 @@ def extensions() -> Mapping[str, Mapping[str, Part]]:
 def pairs(name: str, key: str, value: str) -> Mapping[str, str]:
     """A two-column view of a table."""
     return {row[key]: row[value] for row in rows(name)}
-
-
-@cache
-def countries() -> Mapping[str, str]:
-    """Alpha-3 code by alpha-2 and by alpha-3 code."""
-    both = pairs("countries", "alpha2", "alpha3")
-    return {**both, **{code: code for code in both.values()}}
-
-
-@cache
-def notices() -> Mapping[str, frozenset[str]]:
-    """Languages of each known notice, by `id/version`."""
-    return {
-        f"{row['id']}/{row['version']}": frozenset(row["languages"].split())
-        for row in rows("notices")
-    }

@@ -3,17 +3,15 @@
 Each answers None where it reported; nothing here knows what the value is for.
 """
 
-from calendar import monthrange
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from connectors.fhir_r4.inbound.report import Report
+from connectors.sdk.report import Report
+from connectors.sdk.times import instant
 from connectors.sdk.types import Identifier
 
-YEARS = range(1900, 9000)
-"""Years in which calendars and time zones can be reckoned without running out of dates."""
 ACT_CODE = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
 
 
@@ -69,48 +67,6 @@ def identifiers(
     return tuple(found)
 
 
-def first_day(text: str) -> date:
-    """First day a FHIR date (year, month or day) can mean; ValueError otherwise."""
-    parts = [int(part) for part in text.split("-")]
-    return date(*[*parts, 1, 1][:3])
-
-
-def last_day(text: str) -> date:
-    """Last day a FHIR date (year, month or day) can mean; ValueError otherwise."""
-    parts = [int(part) for part in text.split("-")]
-    if len(parts) == 1:
-        return date(parts[0], 12, 31)
-    if len(parts) == 2:
-        return date(parts[0], parts[1], monthrange(parts[0], parts[1])[1])
-    return date(*parts[:3])
-
-
-def _midnight(day: date, zone: ZoneInfo) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
-
-
-def instant(
-    text: str | None, zone: ZoneInfo, path: str, report: Report, *, end: bool = False
-) -> datetime | None:
-    """A FHIR dateTime in UTC; a date is its first instant in the zone, as an end its last."""
-    if text is None:
-        return None
-    try:
-        if "T" in text:
-            moment = datetime.fromisoformat(text)
-            if moment.tzinfo is None or moment.year not in YEARS:
-                raise ValueError
-            return moment.astimezone(UTC)
-        if first_day(text).year not in YEARS:
-            raise ValueError
-        if end:
-            return _midnight(last_day(text) + timedelta(days=1), zone)
-        return _midnight(first_day(text), zone)
-    except (ValueError, OverflowError):
-        report.add("structure", path, "bad-format")
-        return None
-
-
 def period(
     node: Mapping[str, Any] | None, zone: ZoneInfo, path: str, report: Report
 ) -> tuple[datetime | None, datetime | None]:
@@ -123,12 +79,3 @@ def period(
         report.add("invariant", path, "period-order")
         return None, None
     return start, end
-
-
-def months_later(moment: datetime, months: int, zone: ZoneInfo) -> datetime:
-    """End of the local day that lies so many months after a moment."""
-    local = moment.astimezone(zone)
-    total = local.year * 12 + local.month - 1 + months
-    year, month = total // 12, total % 12 + 1
-    day = date(year, month, min(local.day, monthrange(year, month)[1]))
-    return _midnight(day + timedelta(days=1), zone)

@@ -10,9 +10,11 @@ from zoneinfo import ZoneInfo
 
 from connectors.fhir_r4.inbound.bundle import Entries, Entry
 from connectors.fhir_r4.inbound.consent import to_consent
-from connectors.fhir_r4.inbound.report import Report
+from connectors.fhir_r4.inbound.fields import field_of
 from connectors.fhir_r4.inbound.structure import check_resource
-from connectors.fhir_r4.mapping import Context
+from connectors.sdk.inbound import Context
+from connectors.sdk.report import Report
+from connectors.sdk.rules import Moment, judge_consent, tell
 from connectors.sdk.types import Consent
 
 
@@ -32,6 +34,9 @@ def to_renewed_consent(document: Mapping[str, Any], context: Context, patient_id
         context.canonical_base,
     )
     zone = ZoneInfo(context.time_zone)
-    given = to_consent(entries, context.org, context.now, zone, report, minor=None)
+    given = to_consent(entries, context.org, zone, report)
+    found = Report()
+    judged = judge_consent(given, Moment(context.now, zone), found, minor=None, again=True)
+    tell(found, report, field_of([]))
     report.check()
-    return given
+    return judged

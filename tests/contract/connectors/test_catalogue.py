@@ -19,6 +19,8 @@ from connectors.fhir_r4.inbound.tables import (
     pairs,
     rows,
 )
+from connectors.sdk import tables
+from connectors.sdk.types import Model, Submission
 from schemas.codes import codes, is_code
 from services.kit.errors import catalogue
 
@@ -115,10 +117,22 @@ def test_every_extension_row_names_a_list_that_exists() -> None:
 def test_the_small_tables_speak_in_our_codes() -> None:
     assert set(pairs("purposes", "purpose", "v3")) == set(codes("purpose"))
     assert set(pairs("priorities", "fhir", "priority").values()) == set(codes("priority"))
-    assert all(is_code("profile_flag", flag) for flag in pairs("profile_flags", "flag", "field"))
+    assert all(is_code("profile_flag", r["flag"]) for r in tables.rows("profile_flags"))
     assert all(is_code("service_type", row["service_type"]) for row in rows("service_types"))
-    assert all(is_code("data_category", row["category"]) for row in rows("conditions"))
-    for row in rows("basis_reasons"):
+    assert all(is_code("data_category", row["category"]) for row in tables.rows("conditions"))
+    for row in tables.rows("basis_reasons"):
         assert is_code("legal_basis", row["legal_basis"])
     for row in rows("task_status"):
         assert all(is_code("referral_status", state) for state in row["from"].split())
+
+
+def test_every_native_field_that_fhir_names_otherwise_is_a_field_of_the_types() -> None:
+    for native in pairs("fields", "native", "fhir"):
+        model: Any = Submission
+        for name in native.replace("[]", "").split("."):
+            assert issubclass(model, Model), native
+            annotation = model.model_fields[name].annotation
+            kinds = [annotation, *getattr(annotation, "__args__", ())]
+            model = next(
+                (k for k in kinds if isinstance(k, type) and issubclass(k, Model)), annotation
+            )
