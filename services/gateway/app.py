@@ -1,13 +1,13 @@
 """Wiring of the gateway: what partners reach, what staff reach, and its background work."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import Any, Final
+from functools import cache, partial
+from typing import Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import asyncpg
+import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -18,8 +18,9 @@ from services.gateway.admin.app import admin_routes
 from services.gateway.admin.notices import measure
 from services.gateway.auth import service as auth
 from services.gateway.auth.api import smart_configuration, token_endpoint
-from services.gateway.directory.app import limits_of
+from services.gateway.directory import app as directory
 from services.gateway.directory.render import healthcare_service
+from services.gateway.directory.watch import watch
 from services.gateway.fhir import operations
 from services.gateway.fhir import store as fhir_store
 from services.gateway.fhir.audit import Audit
@@ -65,6 +66,7 @@ async def build(rt: Runtime) -> Service:
         *_discovery(rt, surface),
         *(surface.route(operations.submit(path), intake_handler(intake)) for path in SUBMIT),
         *_reads(rt, pool, partners, surface),
+        *directory.routes(rt, pool, partners, surface),
         *_subscriptions(rt, pool, surface),
     ]
     routes += registry_routes(access.require)
@@ -77,6 +79,9 @@ async def build(rt: Runtime) -> Service:
             await measure(pool, rt.metrics)
             await asyncio.sleep(sweep.SWEEP_SECONDS)
 
+    async def watching(_: asyncpg.Connection) -> None:
+        await watch(rt, pool, directory.limits_of(settings))
+
     async def ping() -> None:
         await partners.all()
 
@@ -84,7 +89,11 @@ async def build(rt: Runtime) -> Service:
         name="gateway",
         public=routes,
         admin=admin_routes(rt, pool, partners),
-        loops=[keeper.run, partial(run_as_leader, rt, "gateway-sweep", sweeping)],
+        loops=[
+            keeper.run,
+            partial(run_as_leader, rt, "gateway-sweep", sweeping),
+            partial(run_as_leader, rt, "gateway-directory", watching),
+        ],
         pings={"partners": ping},
     )
 
@@ -146,18 +155,21 @@ def _intake(rt: Runtime, pool: asyncpg.Pool, partners: Partners, keeper: sweep.K
 def _discovery(rt: Runtime, surface: Surface) -> list[Route]:
     """What anyone may read."""
     public, base = rt.settings.public_url, rt.settings.canonical_base
-    documents = (
-        (operations.METADATA, capability_statement(public, base)),
-        (operations.SMART, smart_configuration(public)),
-    )
 
-    def constant(body: dict[str, Any]) -> Callable[[Request], Awaitable[Response]]:
-        async def answer(_: Request) -> Response:
-            return fhir(body)
+    @cache
+    def metadata() -> bytes:
+        return orjson.dumps(capability_statement(public, base, surface.operations))
 
-        return answer
+    async def statement(_: Request) -> Response:
+        return fhir(metadata())
 
-    return [surface.open_route(operation, constant(body)) for operation, body in documents]
+    async def smart(_: Request) -> Response:
+        return fhir(smart_configuration(public))
+
+    return [
+        surface.open_route(operations.METADATA, statement),
+        surface.open_route(operations.SMART, smart),
+    ]
 
 
 def _subscriptions(rt: Runtime, pool: asyncpg.Pool, surface: Surface) -> list[Route]:
@@ -191,13 +203,14 @@ def _reads(rt: Runtime, pool: asyncpg.Pool, partners: Partners, surface: Surface
     views = Views(pool, partners, referral, keys, frame)
     tasks = Tasks(views, referral, settings.public_url)
     content = Reads(views, consent, rt.port(Delivery))
-    directory = Directory(
+    listed = Directory(
         partners,
         settings.canonical_base,
         settings.public_url,
         lambda entry, lang: healthcare_service(
-            settings.canonical_base, entry, lang, rt.clock(), limits_of(settings)
+            settings.canonical_base, entry, lang, rt.clock(), directory.limits_of(settings)
         ),
+        cursor_key,
     )
     consents = Consents(
         views,
@@ -222,10 +235,10 @@ def _reads(rt: Runtime, pool: asyncpg.Pool, partners: Partners, surface: Surface
         *(surface.route(operations.read(name), content.of(name)) for name in KINDS),
         surface.route(operations.write("PATCH", "Consent", operations.CONSENT), consents.patch),
         surface.route(operations.write("PUT", "Consent", operations.CONSENT), consents.put),
-        surface.route(operations.directory("Organization"), directory.organizations),
-        surface.route(operations.read("Organization"), directory.organization),
+        surface.route(operations.directory("Organization"), listed.organizations),
+        surface.route(operations.read("Organization"), listed.organization),
         surface.route(
-            operations.directory("HealthcareService", operations.ORGANIZATION), directory.services
+            operations.directory("HealthcareService", operations.ORGANIZATION), listed.services
         ),
-        surface.route(operations.read("HealthcareService"), directory.service),
+        surface.route(operations.read("HealthcareService"), listed.service),
     ]

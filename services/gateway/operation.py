@@ -38,6 +38,8 @@ class Operation:
     tag: str
     scopes: tuple[str, ...] = ()
     query: tuple[Parameter, ...] = ()
+    form: tuple[Parameter, ...] = ()
+    """Parameters in a body of `application/x-www-form-urlencoded`."""
     request: Content | None = None
     response: Content | None = None
     status: int = 200

@@ -115,3 +115,74 @@ async def test_a_person_is_found_by_an_identifier_of_ones_own_in_a_body(world: W
     assert status == 400
     assert body["issue"][0]["details"]["coding"][1]["code"] == "identifier-in-url"
     assert given["value"] not in str(body)
+
+
+async def test_the_statement_says_what_is_served_and_all_of_it(world: World) -> None:
+    status, statement, _ = await world.call("GET", "/fhir/metadata", None)
+    assert status == 200
+    claimed = {
+        (one["type"], code)
+        for one in statement["rest"][0]["resource"]
+        for code in (
+            *(i["code"] for i in one["interaction"]),
+            *(f"${o['name']}" for o in one.get("operation", [])),
+        )
+    }
+    kinds = sorted({kind for kind, _ in claimed} | {"Bundle", "Communication"})
+    for kind in kinds:
+        for name, (method, path) in PROBES.items():
+            served = await _is_served(world, method, f"/fhir/{kind}{path}")
+            assert served == ((kind, name) in claimed), (kind, name)
+    for path in ("/fhir?_id=1", "/fhir/_history", "/fhir/Task/1/_history", "/fhir/$export"):
+        assert not await _is_served(world, "GET", path)
+    assert not await _is_served(world, "POST", "/fhir/Task/1/$everything")
+
+
+PROBES = {
+    "read": ("GET", "/0"),
+    "vread": ("GET", "/0/_history/1"),
+    "history-instance": ("GET", "/0/_history"),
+    "update": ("PUT", "/0"),
+    "patch": ("PATCH", "/0"),
+    "delete": ("DELETE", "/0"),
+    "create": ("POST", ""),
+    "$status": ("GET", "/0/$status"),
+    "$events": ("GET", "/0/$events"),
+}
+
+
+async def _is_served(world: World, method: str, path: str) -> bool:
+    """Whether anything but `there is no such path` answers."""
+    status, body, _ = await world.call(method, path, "ong-norte")
+    if status not in (404, 405):
+        return True
+    return body["issue"][0]["details"]["coding"][1]["code"] not in ("path", "method")
+
+
+async def test_pages_of_the_directory_follow_one_another(world: World) -> None:
+    whole_list = await pages(world, "/fhir/HealthcareService", "ong-norte")
+    paged = await pages(world, "/fhir/HealthcareService?_count=1", "ong-norte")
+    assert paged == whole_list
+    assert len(paged) == 2
+    assert (await world.call("GET", "/fhir/Organization?name=x", "ong-norte"))[0] == 400
+
+
+async def test_what_has_not_changed_is_not_sent_again(world: World) -> None:
+    ids = await world.refer(person=person(84))
+    await world.task_of(ids)
+    for path in (
+        f"/fhir/Task/{ids['Task']}",
+        f"/fhir/ServiceRequest/{ids['ServiceRequest']}",
+        f"/fhir/Consent/{ids['Consent']}",
+        "/fhir/Organization/refugio-sur",
+        "/fhir/HealthcareService/refugio-sur-casa",
+    ):
+        status, _, headers = await world.call("GET", path, "ong-norte")
+        assert status == 200
+        tag = headers["etag"]
+        status, body, headers = await world.call("GET", path, "ong-norte", If_None_Match=tag)
+        assert (status, body, headers["etag"]) == (304, None, tag)
+        status, _, _ = await world.call("GET", path, "ong-norte", If_None_Match='W/"77"')
+        assert status == 200
+        status, body, headers = await world.call("HEAD", path, "ong-norte")
+        assert (status, body, headers["etag"]) == (200, None, tag)

@@ -115,7 +115,7 @@ class Consents:
         self, call: Call, target: store.Target, done: Withdrawn | None = None
     ) -> Response:
         view = await self._views.view(call, target)
-        answer = await own_consent(self._consent, view, target.consent_ref)
+        answer = await own_consent(call, self._consent, view, target.consent_ref)
         if done is not None and done.effective_at is not None:
             answer.headers[EFFECTIVE] = render.instant(done.effective_at)
         return answer

@@ -125,6 +125,9 @@ PATIENT_SEARCH: Final = Operation(
     summary="The caller's own id of a person, by an identifier of its own (form, never in a URL)",
     tag=TAG,
     scopes=("Patient.s",),
+    form=(
+        Parameter("identifier", "`system|value`, as the caller knows the person", required=True),
+    ),
     response="Bundle",
     refusals=(("invalid_request", "form"), ("media-type", "media-type")),
 )

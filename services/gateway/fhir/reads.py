@@ -4,7 +4,7 @@ It guards that a recipient's content comes from delivery alone (decided now, lea
 sender gets its own view only.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -12,7 +12,7 @@ import orjson
 from starlette.responses import Response
 
 from schemas.codes import Lang
-from services.gateway.fhir import render, store
+from services.gateway.fhir import answering, paging, render, store
 from services.gateway.fhir.tasks import Views, lang_of
 from services.gateway.http import Call, Handler, fhir
 from services.kit.errors import Refused
@@ -25,7 +25,6 @@ KINDS: Final = {
     "Patient": "patient",
     "Consent": "consent",
 }
-DIRECTORY_PARAMETERS: Final = frozenset({"_format", "_count"})
 
 
 class Reads:
@@ -49,12 +48,11 @@ class Reads:
 
     async def _own(self, call: Call, resource: str, target: store.Target) -> Response:
         if resource == "Patient":
-            return fhir(render.own_patient(call.request.path_params["id"]))
+            return answering.resource(call, render.own_patient(call.request.path_params["id"]))
         view = await self._views.view(call, target)
         if resource == "ServiceRequest":
-            body = render.own_service_request(view, lang_of(call))
-            return fhir(body, headers={"etag": render.etag(view.state.version)})
-        return await own_consent(self._consent, view, target.consent_ref)
+            return answering.resource(call, render.own_service_request(view, lang_of(call)))
+        return await own_consent(call, self._consent, view, target.consent_ref)
 
     async def _released(self, call: Call, resource: str, target: store.Target) -> Response:
         asked = ReadRequest(referral_ref=target.referral_ref, org=call.org, resource=resource)
@@ -76,14 +74,15 @@ class Reads:
                 await store.learn_patient(conn, org, UUID(name), referral_ref)
 
 
-async def own_consent(consent: Consent, view: render.View, consent_ref: UUID) -> Response:
+async def own_consent(
+    call: Call, consent: Consent, view: render.View, consent_ref: UUID
+) -> Response:
     """The sender's view of a consent with its version."""
     record = (await consent.read([consent_ref]))[0]
     if record is None:
         raise Refused.of("not-found", "resource")
     ids = {"consent": view.id("consent"), "patient": view.id("patient")}
-    body = render.own_consent(view.frame, record, ids)
-    return fhir(body, headers={"etag": render.etag(record.version)})
+    return answering.resource(call, render.own_consent(view.frame, record, ids))
 
 
 class Directory:
@@ -95,33 +94,34 @@ class Directory:
         canonical_base: str,
         public_url: str,
         service: Callable[[Entry, Lang], render.Resource],
+        cursor_key: bytes,
     ) -> None:
         """`service` shows an entry as HealthcareService, as it stands now."""
         self._partners = partners
         self._base = canonical_base
         self._url = f"{public_url}/fhir"
         self._service = service
+        self._cursor_key = cursor_key
 
     async def organization(self, call: Call) -> Response:
         """`GET /fhir/Organization/{id}`."""
         partner = (await self._listed()).get(call.request.path_params["id"])
         if partner is None:
             raise Refused.of("not-found", "resource")
-        return fhir(render.organization(self._base, partner, lang_of(call)))
+        return answering.resource(call, render.organization(self._base, partner, lang_of(call)))
 
     async def organizations(self, call: Call) -> Response:
         """`GET /fhir/Organization`."""
         partners = (await self._listed()).values()
         found = [render.organization(self._base, p, lang_of(call)) for p in partners]
-        return fhir(render.searchset(found, f"{self._url}/Organization", None))
+        return self._page(call, "Organization", found)
 
     async def service(self, call: Call) -> Response:
         """`GET /fhir/HealthcareService/{id}`."""
         for partner in (await self._listed()).values():
             entry = partner.entry(call.request.path_params["id"])
             if entry is not None:
-                headers = {"etag": render.etag(entry.version)}
-                return fhir(self._service(entry, lang_of(call)), headers=headers)
+                return answering.resource(call, self._service(entry, lang_of(call)))
         raise Refused.of("not-found", "resource")
 
     async def services(self, call: Call) -> Response:
@@ -133,7 +133,22 @@ class Directory:
             if of in ("", partner.org)
             for entry in partner.services
         ]
-        return fhir(render.searchset(found, f"{self._url}/HealthcareService", None))
+        return self._page(call, "HealthcareService", found)
+
+    def _page(self, call: Call, kind: str, found: Sequence[render.Resource]) -> Response:
+        """The resources of one page, by id."""
+        items = call.request.query_params.multi_items()
+        given = paging.singles(items)
+        limit, last = paging.count(given.get("_count")), ""
+        if "_cursor" in given:
+            last = str(paging.unseal(given["_cursor"], call.org, self._cursor_key)[0])
+        rest = sorted((one for one in found if one["id"] > last), key=lambda one: one["id"])
+        page, url = rest[:limit], f"{self._url}/{kind}"
+        cursor = None
+        if len(rest) > limit:
+            cursor = paging.seal([page[-1]["id"]], call.org, self._cursor_key)
+        following = paging.next_link(url, items, cursor)
+        return fhir(render.searchset(page, paging.link(url, items), following))
 
     async def _listed(self) -> dict[str, Partner]:
         """Active partners that send or receive referrals."""
