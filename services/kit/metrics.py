@@ -98,6 +98,12 @@ METRICS: Final = (
         labels={"cause": frozenset({"emergency", "identity_opened"})},
     ),
     Metric(
+        name="cauce_directory_stale",
+        kind="gauge",
+        help="Services whose capacity was said too long ago to rely on, by organisation.",
+        labels={"org": CODES},
+    ),
+    Metric(
         name="cauce_consumer_lag",
         kind="gauge",
         help="Records of the log a consumer has not committed.",

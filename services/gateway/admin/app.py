@@ -8,6 +8,7 @@ from services.gateway.admin.http import Desk
 from services.gateway.admin.log import LogDesk, log_routes
 from services.gateway.admin.notices import Notices, notice_routes
 from services.gateway.admin.partners import Desks, partner_routes
+from services.gateway.directory.app import admin_routes as directory_routes
 from services.gateway.staff.api import Register, staff_routes
 from services.gateway.staff.openings import Openings, opening_routes
 from services.gateway.staff.session import Sessions, session_routes
@@ -27,4 +28,5 @@ def admin_routes(rt: Runtime, pool: asyncpg.Pool, partners: Partners) -> list[Ro
         *log_routes(desk, LogDesk(rt, pool)),
         *opening_routes(desk, Openings(rt, pool)),
         *notice_routes(desk, Notices(rt, pool)),
+        *directory_routes(rt, partners, desk),
     ]

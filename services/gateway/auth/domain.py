@@ -28,9 +28,17 @@ _READ: Final = {
     "HealthcareService": "rs",
     "AuditEvent": "rs",
     "Subscription": "cruds",
+    "MeasureReport": "c",
 }
 SCOPES_OF_ROLE: Final[Mapping[str, Mapping[str, str]]] = {
-    "recipient": {**_READ, "Task": "rus", "ServiceRequest": "rs", "Patient": "rs", "Consent": "rs"},
+    "recipient": {
+        **_READ,
+        "HealthcareService": "rus",
+        "Task": "rus",
+        "ServiceRequest": "rs",
+        "Patient": "rs",
+        "Consent": "rs",
+    },
     "source": {
         **_READ,
         "Task": "crus",

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from services.gateway.bodies import Body
+from services.gateway.directory.domain import AGE_BANDS
+from services.gateway.directory.reasons import Needs
 
 Name = Annotated[str, Field(min_length=1, max_length=120)]
 Line = Annotated[str, Field(min_length=1, max_length=160)]
@@ -110,3 +112,67 @@ class EntryList(Body):
     services: tuple[EntryView, ...]
     next: str | None
     """Where the next page is; None: this is the last."""
+
+
+class NeedsBody(Body):
+    """What is looked for: never a name, a document or a date of birth. Nothing of it is kept."""
+
+    service_type: str
+    country: Country | None = None
+    admin1: Admin1 | None = None
+    age: Age | None = None
+    age_band: str | None = None
+    population_type: str | None = None
+    sex_age_group: str | None = None
+    languages: Annotated[tuple[Language, ...], Field(max_length=16)] = ()
+    special_requirements: Codes = ()
+    priority: str = "routine"
+
+    def needs(self) -> Needs:
+        """As the rules take it; an age in years goes before its band."""
+        ages = AGE_BANDS[self.age_band or "unknown"] if self.age is None else (self.age,)
+        return Needs(
+            service_type=self.service_type,
+            country=self.country,
+            admin1=self.admin1,
+            ages=ages,
+            population_type=self.population_type,
+            sex_age_group=self.sex_age_group,
+            languages=frozenset(one.partition("-")[0] for one in self.languages),
+            special_requirements=frozenset(self.special_requirements),
+            priority=self.priority,
+        )
+
+
+class ReasonView(Body):
+    """Why a service stands where it stands."""
+
+    code: str
+    points: int
+    text: str
+
+
+class ProposalView(Body):
+    """A service that could take it."""
+
+    rank: int
+    points: int
+    service: EntryView
+    reasons: tuple[ReasonView, ...]
+
+
+class ExcludedView(Body):
+    """A service of the kind that could not take it, and the first reason why."""
+
+    id: str
+    org: str
+    name: str
+    code: str
+    text: str
+
+
+class ProposalList(Body):
+    """Proposals, best first, and who was left out; a person chooses."""
+
+    proposals: tuple[ProposalView, ...]
+    excluded: tuple[ExcludedView, ...]

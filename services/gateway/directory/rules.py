@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from connectors.sdk.faults import Fault
 from services.gateway.bodies import wrong_codes
-from services.gateway.directory.models import CapacityBody, EntryBody, HoursBody
+from services.gateway.directory.models import CapacityBody, EntryBody, HoursBody, NeedsBody
 from services.kit.places import lies_in
 
 CODED: Final = (
@@ -24,6 +24,14 @@ CODED: Final = (
     ("intake_channels", "intake_channel"),
     ("directory_status", "directory_status"),
     ("address_confidentiality", "address_confidentiality"),
+)
+NEEDED: Final = (
+    ("service_type", "service_type"),
+    ("age_band", "age_band"),
+    ("population_type", "population_type"),
+    ("sex_age_group", "sex_age_group"),
+    ("special_requirements", "special_requirement"),
+    ("priority", "priority"),
 )
 CLOSED: Final = frozenset({"full", "suspended"})
 
@@ -38,6 +46,17 @@ def entry_faults(entry: EntryBody) -> Iterator[Fault]:
     yield from capacity_conflict(entry.capacity_status, entry.capacity_free)
     if entry.opening_hours is not None:
         yield from hours_faults(entry.opening_hours)
+
+
+def needs_faults(needs: NeedsBody) -> Iterator[Fault]:
+    """Every fault of what is looked for."""
+    for name, enum in NEEDED:
+        value = getattr(needs, name)
+        if value is not None:
+            yield from wrong_codes(enum, value, name)
+    place, country = needs.admin1, needs.country
+    if place is not None and country is not None and not lies_in(place, country):
+        yield Fault("value-invalid", "admin1", "admin1-of-country")
 
 
 def capacity_faults(capacity: CapacityBody) -> Iterator[Fault]:
