@@ -1,5 +1,6 @@
 """The command line against a running hub: people, partners, one referral's timeline."""
 
+import asyncio
 import json
 import urllib.request
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
+import asyncpg
 import pytest
 
 from connectors.sandbox.samples import bundle
@@ -15,6 +17,7 @@ from services.console.local import plan
 from services.console.local.world import ACTIVATES, PEOPLE, PROPOSES, make_world
 from services.console.main import main
 from tests.support.hub import Hub
+from tests.support.servers import Databases
 
 Cauce = Callable[..., tuple[int, str, str]]
 
@@ -178,6 +181,37 @@ def test_a_referral_has_a_timeline_with_its_events_and_leaves(cauce: Cauce, hub:
     assert "disclosure.made" in printed
     consent = answer_of(cauce("consent", "show", one["referral_ref"], "--json"))
     assert consent["source_org"] == "ong-norte"
+
+
+AGED = """
+update referral.referral set created_at = created_at - interval '900 days', next_at = now(),
+    updated_at = updated_at - interval '900 days', response_due = now() - interval '1 minute'
+ where status not in ('completed', 'rejected')"""
+
+
+def test_a_referral_past_its_time_stands_in_the_coordinators_list(
+    cauce: Cauce, pg: Databases
+) -> None:
+    assert answer_of(cauce("referral", "overdue", "--json")) == {"referrals": []}
+
+    async def age() -> None:
+        conn = await asyncpg.connect(pg.admin_dsn)
+        await conn.execute(AGED)
+        await conn.close()
+
+    asyncio.run(age())
+    words = ("referral", "overdue", "--from", "ong-norte")
+    (one, *_) = until(lambda: answer_of(cauce(*words, "--json"))["referrals"])
+    assert (one["to_org"], one["owed_by"]) == ("refugio-sur", "refugio-sur")
+    assert answer_of(cauce("referral", "overdue", "--from", "refugio-sur", "--json")) == {
+        "referrals": []
+    }
+    status, printed, _ = cauce(*words)
+    assert status == 0
+    assert one["referral_ref"] in printed
+    shown = answer_of(cauce("referral", "show", one["referral_ref"], "--json"))
+    stages = {step.get("about", {}).get("answer_stage") for step in shown["timeline"]}
+    assert stages & {"overdue", "escalated"}
 
 
 def test_topics_show_what_was_put_and_where_consumers_are(cauce: Cauce) -> None:

@@ -168,6 +168,7 @@ async def test_without_a_session_nothing_is_answered(office: Office) -> None:
         ("GET", "/admin/partners"),
         ("POST", "/admin/partners"),
         ("GET", "/admin/referrals"),
+        ("GET", "/admin/referrals/overdue"),
         ("GET", "/admin/topics"),
         ("GET", "/admin/dead"),
         ("GET", "/admin/erasures"),
@@ -183,6 +184,7 @@ async def test_a_role_without_the_duty_is_refused(office: Office) -> None:
     for method, path in (
         ("POST", "/admin/partners"),
         ("GET", "/admin/referrals"),
+        ("GET", "/admin/referrals/overdue"),
         ("GET", "/admin/topics"),
         ("POST", "/admin/openings"),
         ("GET", "/admin/notices"),

@@ -10,6 +10,8 @@ from services.console.show import cell, print_fields, print_rows
 from services.console.subcommands import Verbs, perform
 
 COLUMNS = ("referral_ref", "from_org", "to_org", "status", "version", "accepted_at")
+LATE = ("referral_ref", "from_org", "to_org", "status", "stage", "owed_by", "due", "waiting_since")
+TIMES = ("due", "waiting_since")
 STEPS = ("at", "seq", "event", "leaf", "about")
 
 
@@ -21,6 +23,12 @@ def register(subparsers: Any) -> None:
     every.add_argument("--case", help="of this case")
     every.add_argument("--before", help="accepted before this time (for the next page)")
     every.add_argument("--limit", type=int, default=50)
+    late = verbs.add("overdue", "referrals that wait past their time", _overdue, _overdue_rows)
+    late.add_argument("--from", dest="from_org", help="sent by this organisation")
+    late.add_argument("--to", dest="to_org", help="sent to this organisation")
+    late.add_argument("--stage", choices=("overdue", "escalated"), help="only these")
+    late.add_argument("--limit", type=int, default=50, help="at most 64")
+    late.epilog = "example: cauce referral overdue --from ong-norte --stage escalated"
     show = verbs.add("show", "one referral and its timeline", _show, print_timeline)
     show.add_argument("referral_ref")
 
@@ -40,6 +48,17 @@ def _rows(answer: dict[str, Any]) -> None:
     print_rows(answer["referrals"], COLUMNS)
     if answer["next"]:
         print(f"more: --before {answer['next']}")
+
+
+def _overdue(client: Client, args: argparse.Namespace) -> dict[str, Any]:
+    named = {"from": args.from_org, "to": args.to_org, "stage": args.stage, "limit": args.limit}
+    asked = {name: value for name, value in named.items() if value is not None}
+    return client.get(f"/admin/referrals/overdue?{urlencode(asked)}")
+
+
+def _overdue_rows(answer: dict[str, Any]) -> None:
+    rows = [row | {n: row[n][:16].replace("T", " ") for n in TIMES} for row in answer["referrals"]]
+    print_rows(rows, LATE)
 
 
 def _show(client: Client, args: argparse.Namespace) -> dict[str, Any]:

@@ -19,12 +19,13 @@ from services.gateway.admin.faults import FieldFault
 from services.gateway.admin.http import AdminRefused, Desk
 from services.gateway.admin.timeline import CaseEvent, CaseLeaf, timeline
 from services.kit.ports.consent import Consent
-from services.kit.ports.referral import Referral, ReferralState
+from services.kit.ports.referral import OverdueQuery, Referral, ReferralState
 from services.kit.runtime import Runtime
 from services.kit.staff import StaffMember
 
 PAGE: Final = 50
 MOST: Final = 64
+OVERDUE_STAGES: Final = ("overdue", "escalated")
 _NEWEST: Final = """
 select referral_ref, case_ref, from_org, to_org, accepted_at from gateway.referral
  where ($1::timestamptz is null or accepted_at < $1)
@@ -72,6 +73,21 @@ class Cases:
             shown |= _codes(state)
         shown["timeline"] = timeline(events, leaves, ref)
         return shown
+
+    async def overdue(self, request: Request, _: StaffMember) -> dict[str, Any]:
+        """Referrals past their time: `?from=&to=&stage=overdue|escalated&limit=`."""
+        asked = _known(request, "from", "to", "stage", "limit")
+        stage = asked.get("stage")
+        if stage is not None and stage not in OVERDUE_STAGES:
+            raise AdminRefused(422, "request-faulty", [FieldFault("stage", "code")])
+        query = OverdueQuery(
+            from_org=asked.get("from"),
+            to_org=asked.get("to"),
+            stages=(stage,) if stage else OVERDUE_STAGES,
+            limit=_number(asked.get("limit"), PAGE),
+        )
+        (found,) = await self._referral.overdue([query])
+        return {"referrals": plain(found)}
 
     async def consent(self, request: Request, _: StaffMember) -> dict[str, Any]:
         """A consent by its reference, or the newest of a case or referral named by theirs."""
@@ -215,6 +231,7 @@ def case_routes(desk: Desk, cases: Cases) -> list[Route]:
     return [
         desk.route("GET", "/admin/referrals", "case.read", cases.referrals),
         desk.route("GET", "/admin/referrals/{referral_ref:uuid}", "case.read", cases.referral),
+        desk.route("GET", "/admin/referrals/overdue", "case.read", cases.overdue),
         desk.route("GET", "/admin/consents/{consent_ref:uuid}", "case.read", cases.consent),
         desk.route("GET", "/admin/erasures", "case.read", cases.erasures),
     ]

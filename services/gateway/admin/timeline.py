@@ -47,6 +47,8 @@ SHOWN_OF_EVENT: Final = (
     "error_class",
     "withdrawal_effect",
     "dead_keys",
+    "answer_stage",
+    "owed_by",
 )
 
 
