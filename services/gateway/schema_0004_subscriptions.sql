@@ -38,3 +38,18 @@ grant execute on function gateway.subscriptions() to delivery;
 
 -- A person by the id under which an organisation knows them (Patient/_search, AuditEvent).
 create index alias_person on gateway.alias (target, org) where kind = 'patient';
+
+-- Abort Tasks: by which a sender asked that a referral be ended. How each stands follows from the
+-- referral. `key_mac` is of the sender's own identifier, `digest` of what it asked.
+create table gateway.abort (
+    abort_id uuid primary key,
+    number bigint generated always as identity,
+    org text not null,
+    referral_ref uuid not null,
+    key_mac bytea not null,
+    digest bytea not null,
+    reason_code text not null check (reason_code ~ '^[a-z_]{2,60}$'),
+    at timestamptz not null default clock_timestamp(),
+    unique (org, key_mac)
+);
+create index abort_referral on gateway.abort (referral_ref, number);

@@ -186,3 +186,98 @@ async def test_what_has_not_changed_is_not_sent_again(world: World) -> None:
         assert status == 200
         status, body, headers = await world.call("HEAD", path, "ong-norte")
         assert (status, body, headers["etag"]) == (200, None, tag)
+
+
+def abort(task: str, key: str, **changes: Any) -> dict[str, Any]:
+    """An abort Task of the sender."""
+    code = {"system": "http://hl7.org/fhir/CodeSystem/task-code", "code": "abort"}
+    why = {
+        "system": "https://cauce.example/fhir/CodeSystem/referral-reason-code",
+        "code": "duplicate",
+    }
+    return {
+        "resourceType": "Task",
+        "identifier": [{"system": "urn:x-ong-norte", "value": key}],
+        "status": "requested",
+        "intent": "order",
+        "code": {"coding": [code]},
+        "focus": {"reference": f"Task/{task}"},
+        "reasonCode": {"coding": [why]},
+    } | changes
+
+
+async def post(world: World, document: dict[str, Any], **headers: str) -> tuple[int, Any, Any]:
+    return await world.call("POST", "/fhir/Task", "ong-norte", document, **headers)
+
+
+async def test_an_abort_before_acceptance_cancels_and_once_is_once(world: World) -> None:
+    ids = await world.refer(person=person(85))
+    await world.task_of(ids)
+    status, body, headers = await post(world, abort(ids["Task"], "a-85"))
+    assert (status, body["status"]) == (201, "completed"), body
+    assert headers["location"].endswith(f"/fhir/Task/{body['id']}")
+    status, again, _ = await post(world, abort(ids["Task"], "a-85"))
+    assert (status, again) == (201, body)
+    status, body, _ = await post(world, abort(ids["Task"], "a-85", owner={}))
+    assert status == 422, body
+    other = abort(ids["Task"], "a-85", owner={"reference": "Organization/refugio-sur"})
+    assert (await post(world, other))[0] == 409
+    assert (await post(world, abort(ids["Task"], "b-85")))[0] == 422
+    _, task, _ = await world.call("GET", f"/fhir/Task/{ids['Task']}", "ong-norte")
+    assert task["status"] == "cancelled"
+
+
+async def test_an_abort_after_acceptance_follows_what_the_recipient_answers(world: World) -> None:
+    ids = await world.refer(person=person(86))
+    task = await world.task_of(ids, "refugio-sur")
+    assert (await world.answer(task, "refugio-sur", status="accepted"))[0] == 200
+    status, made, _ = await post(world, abort(ids["Task"], "a-86"), Prefer="return=representation")
+    assert (status, made["status"]) == (201, "requested"), made
+    path = f"/fhir/Task/{made['id']}"
+    assert (await world.call("GET", path, "refugio-sur"))[0] == 404
+    task = await world.task_of(ids, "refugio-sur")
+    assert task["businessStatus"]["coding"][0]["code"] == "cancellation-requested"
+    why = made["reasonCode"]
+    answered = await world.answer(task, "refugio-sur", status="accepted", statusReason=why)
+    assert answered[0] == 200, answered
+    _, body, _ = await world.call("GET", path, "ong-norte")
+    assert body["status"] == "rejected"
+    status, body, headers = await post(world, abort(ids["Task"], "b-86"), Prefer="return=minimal")
+    assert (status, body) == (201, None)
+    second = headers["location"].removeprefix(world.url)
+    task = await world.task_of(ids, "refugio-sur")
+    assert (await world.answer(task, "refugio-sur", status="cancelled"))[0] == 200
+    _, body, _ = await world.call("GET", second, "ong-norte")
+    assert body["status"] == "completed"
+    _, body, _ = await world.call("GET", path, "ong-norte")
+    assert body["status"] == "rejected"
+
+
+async def test_an_abort_that_is_none_is_refused_by_name(world: World) -> None:
+    ids = await world.refer(person=person(87))
+    await world.task_of(ids)
+    good = abort(ids["Task"], "a-87")
+    fulfill = {"coding": [{"system": good["code"]["coding"][0]["system"], "code": "fulfill"}]}
+    wrong: list[tuple[dict[str, Any], str, str]] = [
+        ({"code": fulfill}, "not-in-list", "Task.code"),
+        ({"status": "accepted"}, "fixed-value", "Task.status"),
+        ({"intent": "proposal"}, "fixed-value", "Task.intent"),
+        ({"description": "Maria"}, "element", "Task.description"),
+        ({"focus": {"reference": "ServiceRequest/1"}}, "target", "Task.focus"),
+        ({"reasonCode": {"coding": [{"code": "x"}]}}, "not-in-list", "Task.reasonCode"),
+        ({"reasonCode": {"text": "Maria"}}, "element", "Task.reasonCode.text"),
+        ({"owner": {"reference": "Organization/otra"}}, "fixed-value", "Task.owner"),
+        ({"requester": {"reference": "Organization/otra"}}, "fixed-value", "Task.requester"),
+    ]
+    for change, rule, field in wrong:
+        status, body, _ = await post(world, good | change)
+        said = body["issue"][0]["details"]["coding"][1]["code"], body["issue"][0]["expression"]
+        assert (status, said) == (422, (rule, [field])), body
+    for name, rule in (("identifier", "idempotency-key"), ("reasonCode", "status-reason")):
+        lacking = {k: v for k, v in good.items() if k != name}
+        status, body, _ = await post(world, lacking)
+        assert (status, body["issue"][0]["details"]["coding"][1]["code"]) == (422, rule)
+    unknown = good | {"focus": {"reference": "Task/6f1a0a52-95a1-4f0e-8f6f-0d7d3a3f1b11"}}
+    assert (await post(world, unknown))[0] == 404
+    status, _, _ = await world.call("POST", "/fhir/Task", "refugio-sur", good)
+    assert status == 403

@@ -144,3 +144,21 @@ PATIENT_BY_URL: Final = Operation(
     status=400,
     refusals=(("not-supported", "identifier-in-url"),),
 )
+TASK_CREATE: Final = Operation(
+    method="POST",
+    path="/fhir/Task",
+    summary="Ask that one's own referral be ended (Task with code abort and the reason)",
+    tag=TAG,
+    scopes=("Task.c",),
+    request="Task",
+    response="Task",
+    status=201,
+    refusals=(
+        ("required", "idempotency-key"),
+        ("reason-required", "status-reason"),
+        ("illegal-transition", "from-state"),
+        ("illegal-transition", "not-yours"),
+        ("duplicate", "other-content"),
+        ("not-found", "resource"),
+    ),
+)

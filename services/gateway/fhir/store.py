@@ -88,3 +88,13 @@ async def person(conn: Any, org: str, subject_ref: UUID) -> UUID | None:
         subject_ref,
     )
     return found
+
+
+async def of_referral(conn: Any, referral_ref: UUID) -> Target:
+    """A referral by the hub's own reference, as its sender's Task would name it."""
+    row = await conn.fetchrow(
+        "select 'task' as kind, r.referral_ref as target, r.* from gateway.referral r"
+        " where r.referral_ref = $1",
+        referral_ref,
+    )
+    return Target(**dict(row))

@@ -12,7 +12,6 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
 
-from connectors.fhir_r4.inbound.report import Report
 from connectors.fhir_r4.inbound.structure import validate
 from connectors.fhir_r4.inbound.tables import fhir_names
 from connectors.fhir_r4.notification import (
@@ -28,6 +27,7 @@ from connectors.fhir_r4.outbound.content import present
 from connectors.fhir_r4.status import task_views
 from connectors.sdk.egress import Network, check_url
 from connectors.sdk.errors import Refuse
+from connectors.sdk.report import Report
 from services.kit.errors import Refused
 from services.kit.partners import Partner
 

@@ -43,19 +43,16 @@ def document(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def row(wanted: domain.Wanted, **changes: Any) -> Row:
+def row(wanted: domain.Wanted) -> Row:
     return Row(
-        **{
-            "subscription_id": uuid4(),
-            "org": "refugio-sur",
-            "version": 3,
-            "wanted": wanted,
-            "written_at": NOW,
-            "state": "error",
-            "fault": "endpoint-refused",
-            "last_number": 2,
-        }
-        | changes
+        subscription_id=uuid4(),
+        org="refugio-sur",
+        version=3,
+        wanted=wanted,
+        written_at=NOW,
+        state="error",
+        fault="endpoint-refused",
+        last_number=2,
     )
 
 
