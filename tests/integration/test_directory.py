@@ -205,10 +205,13 @@ async def test_capacity_alone_counts_as_said_now_and_is_announced(world: World) 
     assert (status, body["faults"][0]["field"]) == (422, "capacity_status")
 
 
+def ids(page: Any) -> list[str]:
+    return [one["id"] for one in page["services"]]
+
+
 async def test_the_list_is_filtered_and_paged(world: World) -> None:
     await put(world, LEGAL, ENTRY)
     base = "/v1/directory/services"
-    ids = lambda body: [one["id"] for one in body["services"]]  # noqa: E731
     query = "?service_type=legal_counsel&country=COL&age=20&language=pt&open_now=true&capacity="
     status, body, _ = await world.call("GET", f"{base}{query}limited", "ong-norte")
     assert (status, ids(body), body["next"]) == (200, ["refugio-sur-legal"], None)
