@@ -28,6 +28,7 @@ from tests.support.refusals import (
     play,
     send,
 )
+from tests.support.refusals_fhir import FHIR_CASES, prepare_subscriptions
 from tests.support.refusals_fuzz import MARK, assert_no_echo, fuzzed
 from tests.support.refusals_rules import DRIVEN, RULED, prepare_cases
 from tests.support.refusals_task import TASK_CASES, prepare_referrals
@@ -37,7 +38,7 @@ from tests.support.servers import Databases, Kafka
 
 pytestmark = pytest.mark.timeout(300)
 AT_ONCE = 16
-ALL = (*WIRE, *RULED, *TASK_CASES, *DRIVEN)
+ALL = (*WIRE, *RULED, *TASK_CASES, *FHIR_CASES, *DRIVEN)
 
 
 @dataclass
@@ -82,10 +83,11 @@ async def _play(edge: Hub, pg: Databases, kafka: Kafka, keys: dict[str, bytes]) 
         await use_jti(w)
         await prepare_cases(w)
         await prepare_referrals(w)
+        await prepare_subscriptions(w)
         requests = {case.name: case.make(w, number) for number, case in enumerate(ALL)}
         await quiet(w)
         before, last = await content(w), None
-        for case in (*WIRE, *RULED, *TASK_CASES):
+        for case in (*WIRE, *RULED, *TASK_CASES, *FHIR_CASES):
             done[case.name] = await play(w, case, requests[case.name], last)
             last = done[case.name].after
         after = await content(w)
