@@ -12,10 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from connectors.fhir_r4.mapping import warm_up
 from connectors.sdk.egress import private_networks
 from services.gateway.admin.app import admin_routes
 from services.gateway.admin.notices import measure
+from services.gateway.answers import Answers
 from services.gateway.auth import service as auth
 from services.gateway.auth.api import smart_configuration, token_endpoint
 from services.gateway.directory import app as directory
@@ -23,6 +23,7 @@ from services.gateway.directory.render import healthcare_service
 from services.gateway.directory.watch import watch
 from services.gateway.fhir import operations
 from services.gateway.fhir import store as fhir_store
+from services.gateway.fhir.aborts import Aborts
 from services.gateway.fhir.audit import Audit
 from services.gateway.fhir.consents import Consents
 from services.gateway.fhir.intake import intake_handler
@@ -33,11 +34,14 @@ from services.gateway.fhir.render import Frame
 from services.gateway.fhir.tasks import Keys as TaskKeys
 from services.gateway.fhir.tasks import Tasks, Views
 from services.gateway.http import Surface, fhir
+from services.gateway.indicators import app as indicators
 from services.gateway.intake import keys as keying
 from services.gateway.intake import sweep
 from services.gateway.intake.accept import Accepter
 from services.gateway.intake.build import Incoming, Parts
+from services.gateway.intake.formats import warm_up
 from services.gateway.intake.service import Cell, Intake
+from services.gateway.native.intake import intake_routes
 from services.gateway.registry.api import registry_routes
 from services.gateway.subscriptions import app as subscriptions
 from services.kit.batcher import Batcher
@@ -65,8 +69,10 @@ async def build(rt: Runtime) -> Service:
         surface.open_route(operations.TOKEN, token_endpoint(access)),
         *_discovery(rt, surface),
         *(surface.route(operations.submit(path), intake_handler(intake)) for path in SUBMIT),
+        *intake_routes(surface, intake),
         *_reads(rt, pool, partners, surface),
         *directory.routes(rt, pool, partners, surface),
+        *indicators.routes(rt, pool, partners, surface),
         *_subscriptions(rt, pool, surface),
     ]
     routes += registry_routes(access.require)
@@ -126,13 +132,13 @@ def _intake(rt: Runtime, pool: asyncpg.Pool, partners: Partners, keeper: sweep.K
         accepter.handle, settings.window_ms, retry_singly=False
     )
 
-    async def referral_of(org: str, name: str) -> UUID | None:
+    async def referral_of(org: str, kind: str, name: str) -> UUID | None:
         try:
             alias = UUID(name)
         except ValueError:
             return None
         async with pool.acquire() as conn:
-            found = (await fhir_store.find(conn, [(org, "service_request", alias)]))[0]
+            found = (await fhir_store.find(conn, [(org, kind, alias)]))[0]
         return None if found is None else found.referral_ref
 
     return Intake(
@@ -145,6 +151,7 @@ def _intake(rt: Runtime, pool: asyncpg.Pool, partners: Partners, keeper: sweep.K
             time_zone=settings.time_zone,
             canonical_base=settings.canonical_base,
         ),
+        examining=accepter.examine,
         referral_of=referral_of,
         clock=rt.clock,
         metrics=rt.metrics,
@@ -221,6 +228,8 @@ def _reads(rt: Runtime, pool: asyncpg.Pool, partners: Partners, surface: Surface
         time_zone=settings.time_zone,
         clock=rt.clock,
     )
+    content_keys = keying.Keys(index_key, settings.secret("digest.key"))
+    aborts = Aborts(views, Answers(referral, index_key), content_keys, settings.public_url)
     people = People(pool, rt.port(Vault), settings.public_url)
     audit = Audit(views, referral, public_url=settings.public_url, cell=settings.cell)
     return [
@@ -229,7 +238,8 @@ def _reads(rt: Runtime, pool: asyncpg.Pool, partners: Partners, surface: Surface
         surface.route(operations.AUDIT_SEARCH, audit.search),
         surface.route(operations.read("AuditEvent"), audit.read),
         surface.route(operations.TASK_SEARCH, tasks.search),
-        surface.route(operations.read("Task"), tasks.read),
+        surface.route(operations.TASK_CREATE, aborts.create),
+        surface.route(operations.read("Task"), aborts.reading(tasks.read)),
         surface.route(operations.write("PATCH", "Task", operations.ANSWER), tasks.patch),
         surface.route(operations.write("PUT", "Task", operations.ANSWER), tasks.put),
         *(surface.route(operations.read(name), content.of(name)) for name in KINDS),

@@ -2,8 +2,8 @@
 
 Pure. It guards that two organisations cannot join what they hold by an id, and that the gateway
 (which stores them at accept) and delivery (which sends them) derive the same. `ref` is the
-referral for `task` and `service_request`, the consent for `consent`, the subject for `patient`; a
-recipient's Patient id comes from the vault instead, which alone knows its pseudonym.
+referral for `task` and `service_request`, the consent for `consent`, the subject for `patient`, the
+case for `case`; a recipient's Patient id comes from the vault, which alone knows its pseudonym.
 """
 
 from datetime import datetime, timedelta
@@ -12,7 +12,7 @@ from uuid import UUID
 
 from services.kit.crypto import hmac_sha256, uuid4_from
 
-AliasKind = Literal["task", "service_request", "consent", "patient", "bundle"]
+AliasKind = Literal["task", "service_request", "consent", "patient", "bundle", "case"]
 
 
 def alias(key: bytes, kind: AliasKind, ref: UUID, org: str) -> UUID:

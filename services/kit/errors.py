@@ -6,12 +6,13 @@ to the gateway.
 """
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from connectors.sdk.faults import Fault, Faults
 
@@ -25,14 +26,19 @@ __all__ = [
     "Refused",
     "catalogue",
     "language",
+    "native_fault",
     "outcome",
     "problem",
+    "told",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """One row of the catalogue; `issue` is a FHIR issue type, `surface` where it can happen."""
+    """One row of the catalogue; `issue` is a FHIR issue type, `surface` where it can happen.
+
+    `field` is the FHIR path or a name of HTTP, `native_field` what the native surface calls it.
+    """
 
     code: str
     http: int
@@ -41,6 +47,7 @@ class Refusal:
     field: str
     surface: str
     texts: Mapping[Language, str]
+    native_field: str = ""
 
 
 @cache
@@ -65,6 +72,7 @@ def _row(row: Mapping[str, str]) -> Refusal:
         row["field"],
         row["surface"],
         MappingProxyType(texts),
+        row.get("native_field") or row["field"],
     )
 
 
@@ -125,16 +133,38 @@ def outcome(
 
 def problem(faults: Sequence[Fault], request_id: str, lang: Language) -> dict[str, Any]:
     """The faults as a problem document (RFC 9457) with one entry for each."""
-    rows = [catalogue()[fault.code, fault.rule] for fault in faults]
+    row = catalogue()[faults[0].code, faults[0].rule]
     return {
-        "status": rows[0].http,
-        "title": rows[0].texts[lang],
+        "status": row.http,
+        "title": row.texts[lang],
         "request_id": request_id,
-        "faults": [
-            {"code": f.code, "rule": f.rule, "field": f.field, "text": row.texts[lang]}
-            for f, row in zip(faults, rows, strict=True)
-        ],
+        "faults": told([native_fault(fault) for fault in faults], lang),
     }
+
+
+def told(faults: Sequence[Fault], lang: Language) -> list[dict[str, str]]:
+    """The faults as plain entries with their texts."""
+    rows = [catalogue()[fault.code, fault.rule] for fault in faults]
+    return [
+        {"code": f.code, "rule": f.rule, "field": f.field, "text": row.texts[lang]}
+        for f, row in zip(faults, rows, strict=True)
+    ]
+
+
+def native_fault(fault: Fault) -> Fault:
+    """A fault whose field is the catalogue's own, by its native name; any other as it is."""
+    row = catalogue()[fault.code, fault.rule]
+    if not row.field or row.field == "*" or not fault.field.startswith(row.field):
+        return fault
+    rest = fault.field.removeprefix(row.field)
+    named = _WHERE.fullmatch(rest)
+    if rest and named is None:
+        return fault
+    more = "" if named is None else f"[{named.group(1)}]"
+    return Fault(fault.code, row.native_field + more, fault.rule)
+
+
+_WHERE: Final = re.compile(r"\.where\(coding\.code = '([a-z_]+)'\)")
 
 
 def _issue(fault: Fault, request_id: str, lang: Language, base: str) -> dict[str, Any]:

@@ -146,7 +146,7 @@ async def _hold(world: World, settings: Settings, key: str, age: timedelta) -> U
     await world.admin.execute(
         "insert into gateway.submission (org, key_mac, digest, attempt, status, started_at)"
         " values ('ong-norte', $1, $2, $3, 'running', now() - $4::interval)",
-        submission_mac(keys, "ong-norte", key, {}),
+        submission_mac(keys, "ong-norte", key, None),
         content_digest(keys, "ong-norte", bundle(person=person(19), seed=19)),
         attempt,
         age,
@@ -162,7 +162,7 @@ async def test_while_the_first_attempt_runs_a_repeat_waits(
     await world.admin.execute(
         "insert into gateway.submission (org, key_mac, digest, attempt, status)"
         " values ('ong-norte', $1, $2, $3, 'running')",
-        submission_mac(keys, "ong-norte", key, {}),
+        submission_mac(keys, "ong-norte", key, None),
         content_digest(keys, "ong-norte", sent),
         uuid4(),
     )

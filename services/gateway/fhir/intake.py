@@ -3,6 +3,7 @@
 from starlette.responses import Response
 
 from services.gateway.http import Call, Handler, fhir
+from services.gateway.intake.formats import FHIR
 from services.gateway.intake.service import Intake
 
 WRITTEN = ("Patient", "ServiceRequest", "Consent", "Task")
@@ -14,6 +15,6 @@ def intake_handler(intake: Intake) -> Handler:
     async def post(call: Call) -> Response:
         raw = await call.body()
         key = call.request.headers.get("idempotency-key")
-        return fhir(await intake.submit(call.caller.partner, raw, key))
+        return fhir(await intake.submit(call.caller.partner, raw, key, FHIR))
 
     return post

@@ -85,6 +85,15 @@ class Accepter:
             answers |= await self._together(now)
         return [answers[item.submission_ref] for item in items]
 
+    async def examine(self, item: Incoming) -> tuple[str, ...]:
+        """The categories that consent lets the recipient have, or Refused; nothing is written."""
+        answers: dict[UUID, Outcome] = {}
+        decided = await self._decide(await self._locate([item], answers), answers)
+        for answer in answers.values():
+            if isinstance(answer, Exception):
+                raise answer
+        return decided[0].decision.categories
+
     async def _together(self, items: list[Incoming]) -> dict[UUID, Outcome]:
         try:
             answers = await self._round(items)

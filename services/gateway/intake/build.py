@@ -4,13 +4,10 @@ It guards that both parties get ids of their own and that the answer holds nothi
 submitted.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID, uuid4
-
-import orjson
 
 from connectors.sdk.types import Identifier, Submission
 from schemas.codec import Encoded, encode, encode_facts
@@ -18,6 +15,7 @@ from schemas.codes import CODELIST_VERSION
 from schemas.models import CaseOpened, Facts, ReferralRequested
 from services.gateway import notices
 from services.gateway.intake.domain import Plan
+from services.gateway.intake.formats import Format
 from services.gateway.intake.keys import Keys
 from services.gateway.intake.records import (
     CONFIDENTIALITY,
@@ -57,6 +55,7 @@ class Incoming:
     digest: bytes
     attempt: UUID
     previous: UUID | None = None
+    format: Format
     requisition_mac: bytes | None
     submission: Submission = field(repr=False)
     bundle_identifier: Identifier | None = field(repr=False)
@@ -252,14 +251,15 @@ def _row(
         for kind, target in targets.items()
         for org in (source, to_org)
     ]
-    patient = alias(parts.alias_key, "patient", result.subject_ref, source)
-    aliases.append((patient, source, "patient", result.subject_ref))
+    for kind, target in (("patient", result.subject_ref), ("case", located.case_ref)):
+        own_id = alias(parts.alias_key, kind, target, source)  # type: ignore[arg-type]
+        aliases.append((own_id, source, kind, target))
     own = {kind: name for name, org, kind, _ in aliases if org == source}
     return AcceptedRow(
         org=source,
         key_mac=item.key_mac,
         attempt=item.attempt,
-        answer=answer(item.entries, own, item.dropped),
+        answer=item.format.answer(item.entries, own, item.dropped),
         referral_ref=referral_ref,
         case=CaseRow(
             case_ref=located.case_ref,
@@ -273,37 +273,4 @@ def _row(
         accepted_at=item.now,
         aliases=tuple(aliases),
         notice=_notice(item, located, record, referral_ref),
-    )
-
-
-_KIND_OF = {
-    "Task": "task",
-    "ServiceRequest": "service_request",
-    "Consent": "consent",
-    "Patient": "patient",
-}
-
-
-def answer(entries: Iterable[str], own: dict[str, UUID], dropped: Iterable[str]) -> bytes:
-    """The transaction-response: where each entry is found by its sender, and what was not kept."""
-    responses: list[dict[str, Any]] = []
-    for name in entries:
-        response: dict[str, Any] = {"status": "201 Created"}
-        if name in _KIND_OF:
-            response["location"] = f"{name}/{own[_KIND_OF[name]]}"
-        responses.append({"response": response})
-    notes = [
-        {
-            "severity": "information",
-            "code": "informational",
-            "expression": [path],
-            "details": {"text": "not kept"},
-        }
-        for path in dropped
-    ]
-    if notes and responses:
-        outcome = {"resourceType": "OperationOutcome", "issue": notes}
-        responses[0]["response"]["outcome"] = outcome
-    return orjson.dumps(
-        {"resourceType": "Bundle", "type": "transaction-response", "entry": responses}
     )

@@ -29,8 +29,10 @@ def normal(text: str) -> str:
     return unicodedata.normalize("NFC", text).strip()
 
 
-def submission_mac(keys: Keys, org: str, header: str | None, bundle: Mapping[str, Any]) -> bytes:
-    """The key of a submission: header, else Bundle.identifier, else Task.identifier.
+def submission_mac(
+    keys: Keys, org: str, header: str | None, given: tuple[str, str] | None
+) -> bytes:
+    """The key of a submission: header, else an identifier that its format has for this.
 
     Refused `required` when there is none of them, `value-invalid` for a header that is no key.
     """
@@ -39,10 +41,9 @@ def submission_mac(keys: Keys, org: str, header: str | None, bundle: Mapping[str
         if not text or len(text) > MAX_KEY:
             raise Refused.of("value-invalid", "idempotency-key")
         return hmac_sha256(keys.index, b"key", org.encode(), b"header", text.encode())
-    found = _identifier(bundle.get("identifier")) or _task_identifier(bundle)
-    if found is None:
+    if given is None:
         raise Refused.of("required", "idempotency-key")
-    return identifier_mac(keys, org, *found)
+    return identifier_mac(keys, org, *given)
 
 
 def identifier_mac(keys: Keys, org: str, system: str, value: str) -> bytes:
@@ -51,30 +52,11 @@ def identifier_mac(keys: Keys, org: str, system: str, value: str) -> bytes:
     return hmac_sha256(keys.index, b"identifier", org.encode(), *parts)
 
 
-def content_digest(keys: Keys, org: str, bundle: Mapping[str, Any]) -> bytes:
+def content_digest(keys: Keys, org: str, document: Mapping[str, Any]) -> bytes:
     """Keyed digest of the canonical content; ValueError when there is no canonical form."""
-    return hmac_sha256(keys.digest, b"content", org.encode(), canonical(bundle))
+    return hmac_sha256(keys.digest, b"content", org.encode(), canonical(document))
 
 
 def body_digest(keys: Keys, org: str, body: bytes) -> bytes:
     """Keyed digest of what could not even be read as JSON."""
     return hmac_sha256(keys.digest, b"body", org.encode(), body)
-
-
-def _task_identifier(bundle: Mapping[str, Any]) -> tuple[str, str] | None:
-    entries = bundle.get("entry")
-    for entry in entries if isinstance(entries, list) else ():
-        resource = entry.get("resource") if isinstance(entry, dict) else None
-        if isinstance(resource, dict) and resource.get("resourceType") == "Task":
-            given = resource.get("identifier")
-            return _identifier(given[0]) if isinstance(given, list) and given else None
-    return None
-
-
-def _identifier(node: Any) -> tuple[str, str] | None:
-    if not isinstance(node, dict):
-        return None
-    system, value = node.get("system", ""), node.get("value")
-    if not isinstance(value, str) or not isinstance(system, str) or not normal(value):
-        return None
-    return system, value

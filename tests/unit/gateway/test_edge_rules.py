@@ -15,6 +15,7 @@ from services.gateway.auth import domain as auth
 from services.gateway.fhir import writing
 from services.gateway.fhir.changes import compare
 from services.gateway.fhir.search import make_cursor, open_cursor, read_search
+from services.gateway.intake import formats
 from services.gateway.intake import keys as keying
 from services.kit.errors import Refused
 from services.kit.ports.consent import ConsentRule
@@ -209,22 +210,39 @@ KEYS = keying.Keys(b"i" * 32, b"d" * 32)
 
 def test_a_key_is_the_same_in_every_unicode_form_and_another_for_another_partner() -> None:
     composed, decomposed = "clave-\u00f1", " clave-n\u0303 "
-    first = keying.submission_mac(KEYS, "org", composed, {})
-    assert first == keying.submission_mac(KEYS, "org", decomposed, {})
-    assert first != keying.submission_mac(KEYS, "otra", composed, {})
-    assert first != keying.submission_mac(KEYS, "org", composed.upper(), {})
+    first = keying.submission_mac(KEYS, "org", composed, None)
+    assert first == keying.submission_mac(KEYS, "org", decomposed, None)
+    assert first != keying.submission_mac(KEYS, "otra", composed, None)
+    assert first != keying.submission_mac(KEYS, "org", composed.upper(), None)
 
 
 def test_the_key_is_the_header_then_the_bundle_then_the_task() -> None:
     task = {"resourceType": "Task", "identifier": [{"system": "s", "value": "t"}]}
     body: dict[str, Any] = {"entry": [{"resource": task}]}
-    by_task = keying.submission_mac(KEYS, "org", None, body)
-    by_bundle = keying.submission_mac(
-        KEYS, "org", None, {**body, "identifier": {"system": "s", "value": "b"}}
-    )
-    assert len({by_task, by_bundle, keying.submission_mac(KEYS, "org", "h", body)}) == 3
-    assert rule_of(lambda: keying.submission_mac(KEYS, "org", None, {})) == "idempotency-key"
-    assert rule_of(lambda: keying.submission_mac(KEYS, "org", " ", {})) == "idempotency-key"
+    both = {**body, "identifier": {"system": "s", "value": "b"}}
+    assert formats.fhir_key(body) == ("s", "t")
+    assert formats.fhir_key(both) == ("s", "b")
+    assert formats.fhir_key({}) is None
+    by_task = keying.submission_mac(KEYS, "org", None, ("s", "t"))
+    assert by_task != keying.submission_mac(KEYS, "org", "h", ("s", "t"))
+    assert rule_of(lambda: keying.submission_mac(KEYS, "org", None, None)) == "idempotency-key"
+    assert rule_of(lambda: keying.submission_mac(KEYS, "org", " ", None)) == "idempotency-key"
+
+
+@pytest.mark.parametrize(
+    ("document", "key"),
+    [
+        ({"referral": {"task_identifiers": [{"system": "s", "value": "t"}]}}, ("s", "t")),
+        ({"referral": {"task_identifiers": [{"value": "t"}]}}, ("", "t")),
+        ({"referral": {"task_identifiers": [{"value": " "}]}}, None),
+        ({"referral": {"task_identifiers": [7]}}, None),
+        ({"referral": {"task_identifiers": 7}}, None),
+        ({"referral": []}, None),
+        ({}, None),
+    ],
+)
+def test_the_key_of_a_native_referral_is_its_first_task_identifier(document: Any, key: Any) -> None:
+    assert formats.native_key(document) == key
 
 
 def test_the_digest_is_of_the_content_not_of_its_order() -> None:

@@ -1,0 +1,181 @@
+"""The native door to the intake: accepted, repeated, refused, and tried without a trace."""
+
+import copy
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+
+from connectors.sandbox.people import person
+from connectors.sandbox.samples import bundle, full_bundle
+from schemas.codes import code_lists
+from services.console.local.place import Place
+from services.kit.errors import catalogue
+from services.kit.settings import Settings
+from tests.support import servers
+from tests.support.gateway_world import World, edge
+from tests.support.natives import twin
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+JSON = "application/json"
+NAMES = ("vault", "consent", "referral", "gateway")
+
+
+@pytest.fixture(scope="module")
+def edge_settings(secrets: Place, pg: servers.Databases) -> Settings:
+    return servers.settings_for(secrets, pg)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(edge_settings: Settings, pg: servers.Databases) -> AsyncIterator[World]:
+    async with edge(edge_settings, pg.admin_dsn, NAMES) as made:
+        yield made
+
+
+async def submit(
+    world: World, body: Any, path: str = "/v1/referrals", **headers: str
+) -> tuple[int, Any, dict[str, str]]:
+    headers = {"Content_Type": JSON, **headers}
+    return await world.call("POST", path, "ong-norte", body, **headers)
+
+
+async def kept(world: World) -> list[Any]:
+    """A digest of every table of the hub's database but for the counted requests."""
+    names = await world.admin.fetch(
+        "select n.nspname || '.' || c.relname from pg_class c join pg_namespace n"
+        " on n.oid = c.relnamespace where c.relkind in ('r', 'p') and not c.relispartition"
+        " and n.nspname !~ '^pg_' and n.nspname <> 'information_schema' order by 1"
+    )
+    query = " union all ".join(
+        f"select '{r[0]}', count(*), coalesce(md5(string_agg(h, '' order by h)), '')"
+        f" from (select md5(x::text) as h from {r[0]} x) t"
+        for r in names
+        if "rate" not in r[0] and "request_count" not in r[0]
+    )
+    return [tuple(row) for row in await world.admin.fetch(query)]
+
+
+async def test_a_native_referral_is_accepted_and_read_under_the_callers_own_ids(
+    world: World,
+) -> None:
+    status, body, _ = await submit(world, twin(full_bundle(person=person(7001))))
+    assert status == 201, body
+    task = body["referral"]["id"]
+    assert body["referral"] == {"id": task, "href": f"/v1/referrals/{task}", "status": "sent"}
+    assert body["dropped"] == []
+    kinds = {"task": task, "case": body["case"]["id"], "consent": body["consent"]["id"]}
+    for kind, name in kinds.items():
+        found = await world.admin.fetchval(
+            "select kind from gateway.alias where alias = $1::uuid and org = 'ong-norte'", name
+        )
+        assert found == kind
+    status, shown, _ = await world.call("GET", f"/fhir/Task/{task}", "ong-norte")
+    assert status == 200, shown
+
+
+async def test_a_repeat_gets_the_stored_answer_and_one_key_is_one_submission_on_both_surfaces(
+    world: World,
+) -> None:
+    sent, key = bundle(person=person(7002)), str(uuid4())
+    first = await submit(world, twin(sent), Idempotency_Key=key)
+    again = await submit(world, twin(sent), Idempotency_Key=key)
+    assert first[0] == again[0] == 201, first
+    assert first[1] == again[1]
+    status, body, _ = await world.call("POST", "/fhir", "ong-norte", sent, Idempotency_Key=key)
+    assert status == 409
+    assert body["issue"][0]["details"]["coding"][0]["code"] == "duplicate"
+
+
+async def test_the_same_person_by_either_surface_is_the_same_case(world: World) -> None:
+    await world.refer(person=person(7003))
+    _, one, _ = await submit(world, twin(bundle(person=person(7003))))
+    _, other, _ = await submit(world, twin(bundle(person=person(7003))))
+    assert one["case"] == other["case"]
+    assert one["referral"] != other["referral"]
+
+
+def _put(*path: Any, value: Any) -> Callable[[Any], None]:
+    def change(document: Any) -> None:
+        for step in path[:-1]:
+            document = document[step]
+        document[path[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "code", "rule", "field"),
+    [
+        (_put("person", "zzqx", value=1), 400, "structure", "unknown-element", "person"),
+        (_put("referral", "to_org", value="nadie"), 422, "not-permitted", "recipient-agreement",
+         "referral.to_org"),
+        (_put("consent", "items", 0, "data_categories", value=["health", "contact"]), 422,
+         "not-permitted", "category-needed", "consent.items.data_categories[health]"),
+        (_put("referral", "replaces", value=str(uuid4())), 422, "reference-invalid", "target",
+         "referral.replaces"),
+        (_put("consent", "valid_to", value="2020-01-01"), 422, "invariant", "period-order",
+         "consent.valid_to"),
+    ],
+)  # fmt: skip
+async def test_a_refusal_names_the_native_field_in_the_readers_language(
+    world: World, change: Any, status: int, code: str, rule: str, field: str
+) -> None:
+    document = twin(bundle(person=person(7004)))
+    change(document)
+    got, body, headers = await submit(world, document, Accept_Language="pt")
+    assert headers["content-type"] == "application/problem+json"
+    text = catalogue()[code, rule].texts["pt"]
+    assert body["faults"] == [{"code": code, "rule": rule, "field": field, "text": text}]
+    assert (got, body["status"]) == (status, status)
+    assert "zzqx" not in str(body)
+
+
+async def test_a_dry_run_tells_what_would_be_done_and_keeps_nothing(world: World) -> None:
+    sent = full_bundle(person=person(7005))
+    document = twin(sent)
+    broken = copy.deepcopy(document)
+    broken["person"]["sex"] = "zzqx"
+    broken["consent"].pop("language")
+    before = await kept(world)
+    by_fhir = await world.call("POST", "/v1/validate", "ong-norte", sent)
+    natively = await submit(world, document, "/v1/validate")
+    named = await submit(world, sent, "/v1/validate?format=fhir")
+    faulty = await submit(world, broken, "/v1/validate", Accept_Language="en")
+    not_json = await submit(world, b"{", "/v1/validate")
+    elsewhere = copy.deepcopy(document)
+    elsewhere["referral"]["to_org"] = "nadie"
+    planned = await submit(world, elsewhere, "/v1/validate")
+    assert await kept(world) == before
+    assert natively[0] == by_fhir[0] == named[0] == 200, natively
+    assert natively[1]["valid"] is by_fhir[1]["valid"] is named[1]["valid"] is True
+    assert natively[1]["would"]["purpose"] == "legal_assistance"
+    assert natively[1]["would"]["categories"] == by_fhir[1]["would"]["categories"]
+    assert by_fhir[1]["dropped"] == ["Patient.text"]
+    assert [(f["code"], f["field"]) for f in faulty[1]["faults"]] == [
+        ("code-invalid", "person.sex"),
+        ("required", "consent.language"),
+    ]
+    assert faulty[1]["would"] is None
+    assert not_json[1]["faults"][0]["code"] == "malformed"
+    assert planned[1]["faults"][0]["field"] == "referral.to_org"
+
+
+async def test_a_dry_run_of_no_known_format_is_refused(world: World) -> None:
+    status, body, _ = await submit(world, {}, "/v1/validate?format=xml")
+    assert (status, body["faults"][0]["rule"]) == (400, "parameter")
+
+
+async def test_code_lists_are_read_with_labels_and_not_twice(world: World) -> None:
+    status, body, _ = await world.call("GET", "/v1/codelists", "refugio-sur")
+    assert (status, body["codelists"]) == (200, sorted(code_lists()))
+    status, body, headers = await world.call("GET", "/v1/codelists/priority", "refugio-sur")
+    assert [c["code"] for c in body["codes"]] == ["immediate", "urgent", "high", "routine"]
+    assert all(c["es"] and c["en"] and c["pt"] for c in body["codes"])
+    again = await world.call(
+        "GET", "/v1/codelists/priority", "refugio-sur", If_None_Match=headers["etag"]
+    )
+    assert (again[0], again[1]) == (304, None)
+    status, body, _ = await world.call("GET", "/v1/codelists/zzqx", "refugio-sur")
+    assert (status, body["faults"][0]["rule"]) == (404, "resource")
