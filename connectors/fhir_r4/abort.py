@@ -11,9 +11,9 @@ from typing import Any, Final, NoReturn
 from connectors.fhir_r4.inbound.structure import validate
 from connectors.fhir_r4.inbound.tables import fhir_names
 from connectors.fhir_r4.outbound.content import TASK_CODE
-from connectors.fhir_r4.status import Step
 from connectors.sdk.faults import Fault, Faults
 from connectors.sdk.report import Report
+from connectors.sdk.steps import Step
 from schemas.codes import is_code
 
 READ: Final = frozenset(

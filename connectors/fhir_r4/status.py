@@ -12,6 +12,7 @@ from importlib.resources import files
 from typing import Any, Literal, NoReturn
 
 from connectors.sdk.faults import Fault, Faults
+from connectors.sdk.steps import Step
 from schemas.codes import is_code
 
 Party = Literal["recipient", "sender"]
@@ -34,17 +35,6 @@ class Answer:
     business_status: str | None = None
     reason_code: str | None = None
     outcome: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One command; `synthesised` when the party skipped the step that it stands for."""
-
-    command: str
-    reason_code: str | None = None
-    outcome: str | None = None
-    appointment_outcome: str | None = None
-    synthesised: bool = False
 
 
 @dataclass(frozen=True, slots=True)

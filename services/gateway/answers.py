@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import uuid4
 
-from connectors.fhir_r4.status import Step
+from connectors.sdk.steps import Step
 from services.kit.crypto import hmac_sha256, uuid4_from
 from services.kit.errors import Refused
 from services.kit.ports.referral import Applied, Command, Referral, ReferralState

@@ -31,8 +31,7 @@ from services.gateway.fhir.metadata import capability_statement
 from services.gateway.fhir.people import People
 from services.gateway.fhir.reads import KINDS, Directory, Reads
 from services.gateway.fhir.render import Frame
-from services.gateway.fhir.tasks import Keys as TaskKeys
-from services.gateway.fhir.tasks import Tasks, Views
+from services.gateway.fhir.tasks import Tasks
 from services.gateway.http import Surface, fhir
 from services.gateway.indicators import app as indicators
 from services.gateway.intake import keys as keying
@@ -44,6 +43,8 @@ from services.gateway.intake.service import Cell, Intake
 from services.gateway.native.intake import intake_routes
 from services.gateway.registry.api import registry_routes
 from services.gateway.subscriptions import app as subscriptions
+from services.gateway.views import Keys as ViewKeys
+from services.gateway.views import Views
 from services.kit.batcher import Batcher
 from services.kit.crypto import hkdf
 from services.kit.lead import run_as_leader
@@ -200,7 +201,7 @@ def _reads(rt: Runtime, pool: asyncpg.Pool, partners: Partners, surface: Surface
     settings, referral, consent = rt.settings, rt.port(Referral), rt.port(Consent)
     alias_key, index_key = settings.secret("alias.key"), settings.secret("index.key")
     cursor_key = hkdf(settings.secret("token.key"), b"cursor")
-    keys = TaskKeys(alias=alias_key, index=index_key, cursor=cursor_key)
+    keys = ViewKeys(alias=alias_key, index=index_key, cursor=cursor_key)
     frame = Frame(
         base=settings.canonical_base,
         zone=ZoneInfo(settings.time_zone),
@@ -208,7 +209,8 @@ def _reads(rt: Runtime, pool: asyncpg.Pool, partners: Partners, surface: Surface
         partner=lambda _: None,
     )
     views = Views(pool, partners, referral, keys, frame)
-    tasks = Tasks(views, referral, settings.public_url)
+    answers = Answers(referral, index_key)
+    tasks = Tasks(views, referral, answers, settings.public_url)
     content = Reads(views, consent, rt.port(Delivery))
     listed = Directory(
         partners,
@@ -229,7 +231,7 @@ def _reads(rt: Runtime, pool: asyncpg.Pool, partners: Partners, surface: Surface
         clock=rt.clock,
     )
     content_keys = keying.Keys(index_key, settings.secret("digest.key"))
-    aborts = Aborts(views, Answers(referral, index_key), content_keys, settings.public_url)
+    aborts = Aborts(views, answers, content_keys, settings.public_url)
     people = People(pool, rt.port(Vault), settings.public_url)
     audit = Audit(views, referral, public_url=settings.public_url, cell=settings.cell)
     return [
@@ -239,6 +241,7 @@ def _reads(rt: Runtime, pool: asyncpg.Pool, partners: Partners, surface: Surface
         surface.route(operations.read("AuditEvent"), audit.read),
         surface.route(operations.TASK_SEARCH, tasks.search),
         surface.route(operations.TASK_CREATE, aborts.create),
+        surface.route(operations.TASK_SEARCH_BY_FORM, tasks.search_by_form),
         surface.route(operations.read("Task"), aborts.reading(tasks.read)),
         surface.route(operations.write("PATCH", "Task", operations.ANSWER), tasks.patch),
         surface.route(operations.write("PUT", "Task", operations.ANSWER), tasks.put),

@@ -14,13 +14,13 @@ from starlette.responses import Response
 
 from connectors.fhir_r4.abort import Abort, read_abort, status_after, step_for
 from connectors.fhir_r4.outbound.content import TASK_CODE
-from connectors.fhir_r4.status import Step
+from connectors.sdk.steps import Step
 from connectors.sdk.strict import parse_strict
 from services.gateway.fhir import answering, render, store
 from services.gateway.fhir.render import View
-from services.gateway.fhir.tasks import Views, lang_of
 from services.gateway.http import Call, Handler
 from services.gateway.intake.keys import MAX_KEY, Keys, content_digest, identifier_mac, normal
+from services.gateway.views import Views, lang_of
 from services.kit.crypto import hmac_sha256
 from services.kit.errors import Refused
 from services.kit.ports.referral import Applied, ReferralState

@@ -19,8 +19,8 @@ from connectors.fhir_r4.outbound.content import ACT_REASON, present, system
 from services.gateway.fhir import answering, paging, render, store
 from services.gateway.fhir.render import Resource, View
 from services.gateway.fhir.search import bounds
-from services.gateway.fhir.tasks import Views
 from services.gateway.http import Call, fhir
+from services.gateway.views import Views
 from services.kit.aliases import own_instant
 from services.kit.crypto import hmac_sha256, open_id, seal_id
 from services.kit.errors import Refused

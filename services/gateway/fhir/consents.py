@@ -16,11 +16,11 @@ from connectors.sdk.strict import parse_strict
 from services.gateway.fhir import render, store, writing
 from services.gateway.fhir.changes import Part, compare
 from services.gateway.fhir.reads import own_consent
-from services.gateway.fhir.tasks import Views
 from services.gateway.http import PATCH_TYPES, Call
 from services.gateway.intake.keys import Keys
 from services.gateway.intake.records import CONFIDENTIALITY, consent_record
 from services.gateway.intake.renewal import to_renewed_consent
+from services.gateway.views import Views
 from services.kit.bases import record_fault
 from services.kit.crypto import hmac_sha256, uuid4_from
 from services.kit.doors import (

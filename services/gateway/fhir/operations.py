@@ -45,21 +45,32 @@ def submit(path: str) -> Operation:
     )
 
 
+TASK_PARAMETERS: Final = (
+    Parameter("_lastUpdated", "When it last changed, with a prefix; twice for a range"),
+    Parameter("status", "One or several Task statuses"),
+    Parameter("owner", "The recipient's Organization"),
+    Parameter("requester", "The sender's Organization"),
+    COUNT,
+    CURSOR,
+)
 TASK_SEARCH: Final = Operation(
     method="GET",
     path="/fhir/Task",
     summary="The caller's own referrals, oldest change first",
     tag=TAG,
     scopes=("Task.s",),
-    query=(
-        Parameter("_lastUpdated", "When it last changed, with a prefix; twice for a range"),
-        Parameter("status", "One or several Task statuses"),
-        Parameter("owner", "The recipient's Organization"),
-        Parameter("requester", "The sender's Organization"),
-        COUNT,
-        CURSOR,
-    ),
+    query=TASK_PARAMETERS,
     response="Bundle",
+)
+TASK_SEARCH_BY_FORM: Final = Operation(
+    method="POST",
+    path="/fhir/Task/_search",
+    summary="The same search with its parameters in a form",
+    tag=TAG,
+    scopes=("Task.s",),
+    form=TASK_PARAMETERS,
+    response="Bundle",
+    refusals=(("invalid_request", "form"),),
 )
 
 

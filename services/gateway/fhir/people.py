@@ -5,28 +5,17 @@ nobody finds a person by what another organisation calls them.
 """
 
 from typing import Final
-from urllib.parse import parse_qsl
 
 import asyncpg
 from starlette.responses import Response
 
 from services.gateway.fhir import paging, render, store
+from services.gateway.fhir.forms import form
 from services.gateway.http import Call, fhir
 from services.kit.errors import Refused
 from services.kit.ports.vault import Lookup, Vault
 
-FORM: Final = frozenset({"application/x-www-form-urlencoded"})
 _MOST: Final = 255
-
-
-async def form(call: Call) -> list[tuple[str, str]]:
-    """Parameters in the body of a search."""
-    raw = await call.body(FORM)
-    try:
-        text = raw.decode()
-        return parse_qsl(text, keep_blank_values=True, strict_parsing=bool(text), errors="strict")
-    except ValueError:
-        raise Refused.of("invalid_request", "form") from None
 
 
 class People:

@@ -13,8 +13,8 @@ from starlette.responses import Response
 
 from schemas.codes import Lang
 from services.gateway.fhir import answering, paging, render, store
-from services.gateway.fhir.tasks import Views, lang_of
 from services.gateway.http import Call, Handler, fhir
+from services.gateway.views import Views, lang_of
 from services.kit.errors import Refused
 from services.kit.partners import Entry, Partner, Partners
 from services.kit.ports.consent import Consent
