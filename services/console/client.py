@@ -46,6 +46,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "consent-unknown": "there is no such consent, case or referral",
     "notice-unknown": "there is no such notice: see `cauce consent notices --all`",
     "notice-closed": "the notice was closed before",
+    "service-unknown": "there is no such service: see `cauce directory list`",
     "topic-unknown": "there is no such topic: see `cauce topic list`",
     "dead-unknown": "nothing of that id was set aside: see `cauce dead list`",
     "not-parked": "the case is not parked any more",

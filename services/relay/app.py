@@ -36,6 +36,7 @@ class Relay:
     def __init__(self, rt: Runtime) -> None:
         self._rt = rt
         self._wake = asyncio.Event()
+        self._forgot_on: date | None = None
 
     async def run(self) -> None:
         """Publish while this process leads."""
@@ -117,6 +118,7 @@ class Relay:
             conn = await self._rt.own_connection()
             try:
                 await self._keep_house(conn)
+                await self.forget(conn)
             finally:
                 await conn.close(timeout=1)
 
@@ -130,6 +132,15 @@ class Relay:
             await store.drop_partition(conn, day)
         if made:
             self._rt.log.info("partitions-made", count=made)
+
+    async def forget(self, conn: asyncpg.Connection) -> None:
+        """Once a day: events of topics that are kept for less time than the day they are in."""
+        today = _today(self._rt.clock())
+        if self._forgot_on == today:
+            return
+        for day, topics in domain.forgotten(await store.partitions(conn), today).items():
+            await store.forget(conn, topics, day)
+        self._forgot_on = today
 
     async def measure(self) -> None:
         """Bring the gauges of what waits up to date, every 5 s, in every copy."""

@@ -4,7 +4,7 @@ Pure. It guards that headers carry routing only (the CloudEvents binary mode) an
 as long as the longest retention of a topic.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Final
 from uuid import UUID
@@ -29,8 +29,23 @@ def headers(event_type: str, event_id: UUID, cell: str) -> list[tuple[str, bytes
 
 
 def kept_days() -> int:
-    """Days an event is kept: the longest retention of a topic."""
+    """Days a partition is kept: the longest retention of a topic."""
     return max(topic.retention_ms for topic in topics()) // DAY_MS
+
+
+def forgotten(days: Iterable[date], today: date) -> Mapping[date, Sequence[str]]:
+    """Day → topics whose events of that day have had their time, while others' have not.
+
+    A pointer on `cauce.dead` stays as long as what it points to.
+    """
+    events = next(topic for topic in topics() if topic.name == "cauce.case")
+    kept = {t.name: max(t.retention_ms, events.retention_ms) // DAY_MS for t in topics()}
+    ages = {day: (today - day).days for day in days}
+    return {
+        day: names
+        for day, age in sorted(ages.items())
+        if age <= kept_days() and (names := sorted(n for n, most in kept.items() if age > most))
+    }
 
 
 def needed(today: date) -> tuple[date, date]:

@@ -45,6 +45,13 @@ async def make_partitions(conn: asyncpg.Connection, first: date, last: date) -> 
     return made
 
 
+async def forget(conn: asyncpg.Connection, topics: Sequence[str], day: date) -> None:
+    """Delete these topics' events of a day; what waits for Kafka stays."""
+    await conn.execute("set statement_timeout = 0")
+    await conn.execute("select bus.forget($1::text[], $2)", list(topics), day)
+    await conn.execute("reset statement_timeout")
+
+
 async def partitions(conn: asyncpg.Connection) -> list[date]:
     """Days that have a partition."""
     return [_day(row["relname"]) for row in await conn.fetch(_PARTITIONS)]

@@ -97,6 +97,34 @@ async def test_partitions_exist_for_tomorrow_and_an_old_one_goes(
     await relay.close()
 
 
+async def test_events_of_a_topic_are_forgotten_by_the_day_unless_they_wait_for_the_log(
+    pg: Databases, referral: asyncpg.Pool, admin: asyncpg.Connection
+) -> None:
+    relay = await asyncpg.connect(pg.dsn("relay"))
+    old = datetime.now(UTC).date() - timedelta(days=120)
+    await store.make_partitions(relay, old, old)
+    sent, waiting = uuid4(), uuid4()
+    for case in (sent, waiting):
+        await put(referral, [delivered(case)])
+    await admin.execute(
+        "with gone as (delete from bus.pending p using bus.event e"
+        " where e.id = p.id and e.key = $1) update bus.event set day = $3 where key in ($1, $2)",
+        sent,
+        waiting,
+        old,
+    )
+    await store.forget(relay, ["cauce.indicator"], old)
+    assert await admin.fetchval("select count(*) from bus.event where day = $1", old) == 2
+    await store.forget(relay, ["cauce.case"], old)
+    left = await admin.fetch("select key from bus.event where day = $1", old)
+    assert [row["key"] for row in left] == [waiting]
+    await admin.execute(
+        "delete from bus.pending p using bus.event e where e.id = p.id and e.day = $1", old
+    )
+    await store.drop_partition(relay, old)
+    await relay.close()
+
+
 async def test_hot_statements_of_the_exchange_never_scan_a_table(
     pg: Databases, referral: asyncpg.Pool, admin: asyncpg.Connection
 ) -> None:

@@ -14,6 +14,7 @@ from services.console.client import WHO_FILE, CallError, Client, Who, call
 from services.console.local import plan
 from services.console.local.place import Place, make_folder, write_secret
 from services.kit.crypto import jwk_of, new_es384_pem
+from services.kit.entry import DAYS
 from services.kit.settings import Settings
 
 
@@ -86,6 +87,13 @@ _SERVICES: Final = (
     "gbv_services",
     "food",
 )
+
+
+_HOURS: Final = '[services.opening_hours]\ntime_zone = "America/Bogota"\n' + "".join(
+    f'[[services.opening_hours.weekly]]\nday = "{day}"\nopens = "00:00"\ncloses = "24:00"\n'
+    for day in DAYS
+)
+"""A house that is always open."""
 
 
 def make_world(place: Place, settings: Settings) -> dict[str, Client]:
@@ -214,9 +222,16 @@ service_types = {json.dumps(_SERVICES)}
 country = "COL"
 languages = ["es", "en"]
 capacity_status = "accepting"
+capacity_free = 12
 directory_status = "active"
 address_confidentiality = "secret"
 response_time_hours = 24
+accepts_children_with_adult = true
+gender_approach = true
+specialised_in = ["trafficking", "gbv"]
+intake_channels = ["hub", "phone"]
+assured_date = 2026-01-15
+{_HOURS}
 """,
     }
 

@@ -18,3 +18,11 @@ def test_a_day_goes_after_the_longest_retention_unless_something_of_it_waits() -
     old = [today - timedelta(days=domain.kept_days() + n) for n in range(3)]
     assert domain.doomed([*old, today], today, []) == sorted(old[1:])
     assert domain.doomed([*old, today], today, [old[1]]) == [old[2]]
+
+
+def test_events_of_a_case_go_in_their_time_though_the_day_stays_for_counts() -> None:
+    today = date(2027, 3, 1)
+    ages = [0, 90, 91, 400, 401]
+    days = [today - timedelta(days=age) for age in ages]
+    short = ["cauce.case", "cauce.dead", "cauce.directory"]
+    assert domain.forgotten(days, today) == {days[3]: short, days[2]: short}
