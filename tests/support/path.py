@@ -292,6 +292,18 @@ class ActiveRecipients:
         return found.org_type if found is not None and "recipient" in found.roles else None
 
 
+def _taking(parts: Parts, worker: Worker) -> delivery_consumer.Consumer:
+    return delivery_consumer.Consumer(
+        parts.partners,
+        now,
+        worker.wake,
+        alias_key=parts.frame.alias_key,
+        cell=CELL,
+        erasure_days=15,
+        subscriptions=Subscriptions(parts.pool),
+    )
+
+
 @asynccontextmanager
 async def running_path(pg: Databases, pem: bytes = b"") -> AsyncIterator[Path]:
     names = ("gateway", "consent", "referral", "delivery")
@@ -327,15 +339,7 @@ async def running_path(pg: Databases, pem: bytes = b"") -> AsyncIterator[Path]:
         partner_concurrency=8,
     )
     worker = Worker(parts)
-    taking = delivery_consumer.Consumer(
-        partners,
-        now,
-        worker.wake,
-        alias_key=alias_key,
-        cell=CELL,
-        erasure_days=15,
-        subscriptions=Subscriptions(pools["delivery"]),
-    )
+    taking = _taking(parts, worker)
     making = referral_consumer.Consumer(keys, judge, now, cell=CELL)
     last = await admin.fetchval("select coalesce(max(id), 0) from bus.event")
     yield Path(

@@ -29,7 +29,7 @@ from connectors.sdk.egress import Network, check_url
 from connectors.sdk.errors import Refuse
 from connectors.sdk.report import Report
 from services.kit.errors import Refused
-from services.kit.partners import Partner
+from services.kit.partner import Partner
 
 JSON: Final = "application/fhir+json"
 READ: Final = frozenset(
