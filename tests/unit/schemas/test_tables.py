@@ -15,7 +15,8 @@ from schemas.topics import consumers_of, event_types, retention_ms, topics
 SHOWN = (
     "address_confidentiality", "age_band", "answer_stage", "appointment_outcome", "assent_status",
     "capacity_status", "case_status", "confidentiality", "consent_form", "consent_giver",
-    "consent_status", "data_category", "decision_stage", "directory_status", "intake_channel", "legal_basis",
+    "consent_status", "data_category", "decision_stage", "directory_status", "intake_channel",
+    "legal_basis",
     "org_type", "phenomenon", "population_type", "priority", "purpose", "referral_outcome",
     "referral_reason_code", "referral_status", "risk_level", "service_specialisation",
     "service_type", "sex",
