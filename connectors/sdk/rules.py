@@ -12,7 +12,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from connectors.sdk.report import Report
-from connectors.sdk.rules_codes import check_case, check_codes, check_person, check_referral
+from connectors.sdk.rules_codes import (
+    DECISIONS,
+    check_case,
+    check_codes,
+    check_person,
+    check_referral,
+)
 from connectors.sdk.tables import notices, pairs
 from connectors.sdk.times import age_band, is_minor, months_later, youngest_age
 from connectors.sdk.types import Case, Consent, ConsentItem, Person, Referral, Submission
@@ -56,12 +62,15 @@ def judge(
 
 
 def tell(found: Report, report: Report, field_of: FieldOf) -> None:
-    """Add the faults of rules, but for fields whose own reading already failed."""
+    """Add the faults of rules, the first of each field, but for fields that could not be read."""
     known = [fault.field for fault in report.faults]
+    seen: list[str] = []
     for fault in found.faults:
         at = field_of(fault.field)
-        if not any(_same(at, other) for other in known):
-            report.add(fault.code, at, fault.rule)
+        if not any(_same(fault.field, other) for other in seen):
+            seen.append(fault.field)
+            if not any(_same(at, other) for other in known):
+                report.add(fault.code, at, fault.rule)
 
 
 def _same(one: str, other: str) -> bool:
@@ -133,12 +142,13 @@ def judge_items(
     items: tuple[ConsentItem, ...], start: datetime | None, end: datetime | None, report: Report
 ) -> tuple[ConsentItem, ...]:
     """The items of a consent that holds from `start` to `end`; at least one permits."""
-    if not any(item.decision == "permit" for item in items):
-        report.add("consent-no-permit", "consent.items", "no-permit")
-    return tuple(
+    found = tuple(
         _item(item, f"consent.items[{place}]", start, end, report)
         for place, item in enumerate(items)
     )
+    if not any(item.decision == "permit" for item in found):
+        report.add("consent-no-permit", "consent.items", "no-permit")
+    return found
 
 
 def _check_validity(
@@ -218,25 +228,37 @@ def _item(
 ) -> ConsentItem:
     """One item, whose own period may not exceed the consent's; else it has the consent's."""
     check_codes(item, at, report)
-    _check_actor(item, at, report)
-    if (item.purpose is None) == (item.decision == "permit"):
-        report.add("consent-purpose", f"{at}.purpose", "purpose")
-    if not item.data_categories:
-        report.add("consent-codes", f"{at}.data_categories", "codes")
-    first, last = item.valid_from, item.valid_to
-    if first is not None and last is not None and last <= first:
-        report.add("invariant", f"{at}.valid_to", "period-order")
-    before = first is not None and start is not None and first < start
-    after = last is not None and end is not None and last > end
-    if before or after:
-        at_fault = f"{at}.valid_from" if before else f"{at}.valid_to"
-        report.add("consent-item-period", at_fault, "item-period")
+    if item.decision in DECISIONS:
+        _check_item(item, at, report)
+    first, last = _item_period(item, at, start, end, report)
     made: dict[str, Any] = {
         "data_categories": tuple(sorted(set(item.data_categories))),
         "valid_from": first or start,
         "valid_to": last or end,
     }
     return item.model_copy(update=made)
+
+
+def _check_item(item: ConsentItem, at: str, report: Report) -> None:
+    _check_actor(item, at, report)
+    if (item.purpose is None) == (item.decision == "permit"):
+        report.add("consent-purpose", f"{at}.purpose", "purpose")
+    if not item.data_categories:
+        report.add("consent-codes", f"{at}.data_categories", "codes")
+
+
+def _item_period(
+    item: ConsentItem, at: str, start: datetime | None, end: datetime | None, report: Report
+) -> tuple[datetime | None, datetime | None]:
+    first, last = item.valid_from, item.valid_to
+    if first is not None and last is not None and last <= first:
+        report.add("invariant", f"{at}.valid_to", "period-order")
+        return None, None
+    if first is not None and start is not None and first < start:
+        report.add("consent-item-period", f"{at}.valid_from", "item-period")
+    elif last is not None and end is not None and last > end:
+        report.add("consent-item-period", f"{at}.valid_to", "item-period")
+    return first, last
 
 
 def _check_actor(item: ConsentItem, at: str, report: Report) -> None:

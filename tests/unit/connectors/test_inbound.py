@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.sdk.times import age_band, youngest_age
 from connectors.fhir_r4.mapping import Context, Mapped, to_submission, warm_up
 from connectors.sdk.faults import Fault, Faults
 from connectors.sdk.strict import parse_strict
+from connectors.sdk.times import age_band, youngest_age
 from connectors.sdk.types import categories_of
 from services.kit.errors import catalogue
 from tests.support.bundles import (
