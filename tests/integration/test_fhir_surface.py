@@ -8,9 +8,12 @@ from urllib.parse import quote, urlencode
 
 import pytest
 import pytest_asyncio
+from fhir.resources.R4B.auditevent import AuditEvent
+from fhir.resources.R4B.capabilitystatement import CapabilityStatement
+from fhir.resources.R4B.task import Task
 
 from connectors.sandbox.people import person
-from connectors.sandbox.samples import Sample
+from connectors.sandbox.samples import Sample, bundle
 from services.kit.settings import Settings
 from tests.support import servers
 from tests.support.gateway_world import World, whole
@@ -48,6 +51,8 @@ async def test_each_party_accounts_for_what_left_under_ids_of_its_own(world: Wor
     theirs = await audits(world, "refugio-sur", task["id"], 2)
     assert [m["type"]["code"] for m in mine] == ["110106"] * 2
     assert [t["type"]["code"] for t in theirs] == ["110107"] * 2
+    for one in mine + theirs:
+        AuditEvent.model_validate(one)
     assert not {m["id"] for m in mine} & {t["id"] for t in theirs}
     assert mine[0]["entity"][0]["what"] == {"reference": f"Patient/{ids['Patient']}"}
     assert theirs[0]["entity"][0]["what"] == {"reference": who}
@@ -120,6 +125,7 @@ async def test_a_person_is_found_by_an_identifier_of_ones_own_in_a_body(world: W
 async def test_the_statement_says_what_is_served_and_all_of_it(world: World) -> None:
     status, statement, _ = await world.call("GET", "/fhir/metadata", None)
     assert status == 200
+    CapabilityStatement.model_validate(statement)
     claimed = {
         (one["type"], code)
         for one in statement["rest"][0]["resource"]
@@ -157,6 +163,41 @@ async def _is_served(world: World, method: str, path: str) -> bool:
     if status not in (404, 405):
         return True
     return body["issue"][0]["details"]["coding"][1]["code"] not in ("path", "method")
+
+
+async def test_a_create_that_depends_on_a_search_is_refused(world: World) -> None:
+    made = bundle(person=person(88))
+    status, body, _ = await world.call("POST", "/fhir", "ong-norte", made, If_None_Exist="x=1")
+    assert (status, body["issue"][0]["expression"]) == (400, ["If-None-Exist"])
+    made["entry"][0]["request"]["ifNoneExist"] = "identifier=x"
+    status, body, _ = await world.call("POST", "/fhir", "ong-norte", made)
+    assert status == 422, body
+
+
+async def test_a_task_is_searched_by_a_form_and_answered_as_preferred(world: World) -> None:
+    ids = await world.refer(person=person(89))
+    task = await world.task_of(ids, "refugio-sur")
+    form = urlencode({"owner": "refugio-sur", "status": "requested,received", "_count": 50})
+    status, body, _ = await world.call(
+        "POST", "/fhir/Task/_search", "refugio-sur", form.encode(), Content_Type=FORM
+    )
+    assert status == 200, body
+    assert task["id"] in {entry["resource"]["id"] for entry in body["entry"]}
+    for preference, kind in (("minimal", None), ("OperationOutcome", "OperationOutcome")):
+        value = "received" if kind is None else "accepted"
+        patch = [{"op": "replace", "path": "/status", "value": value}]
+        status, body, headers = await world.call(
+            "PATCH",
+            f"/fhir/Task/{task['id']}",
+            "refugio-sur",
+            patch,
+            If_Match=task["etag"],
+            Content_Type="application/json-patch+json",
+            Prefer=f"return={preference}",
+        )
+        assert status == 200, body
+        assert (body or {}).get("resourceType") == kind
+        task["etag"] = headers["etag"]
 
 
 async def test_pages_of_the_directory_follow_one_another(world: World) -> None:
@@ -215,6 +256,7 @@ async def test_an_abort_before_acceptance_cancels_and_once_is_once(world: World)
     await world.task_of(ids)
     status, body, headers = await post(world, abort(ids["Task"], "a-85"))
     assert (status, body["status"]) == (201, "completed"), body
+    Task.model_validate(body)
     assert headers["location"].endswith(f"/fhir/Task/{body['id']}")
     status, again, _ = await post(world, abort(ids["Task"], "a-85"))
     assert (status, again) == (201, body)
