@@ -28,8 +28,10 @@ from tests.support.refusals import (
     play,
     send,
 )
+from tests.support.refusals_directory import DIRECTORY_CASES, prepare_directory
 from tests.support.refusals_fhir import FHIR_CASES, prepare_subscriptions
 from tests.support.refusals_fuzz import MARK, assert_no_echo, fuzzed
+from tests.support.refusals_native import NATIVE_CASES, NATIVE_DRIVEN
 from tests.support.refusals_rules import DRIVEN, RULED, prepare_cases
 from tests.support.refusals_task import TASK_CASES, prepare_referrals
 from tests.support.refusals_wire import WIRE, use_jti
@@ -38,7 +40,10 @@ from tests.support.servers import Databases, Kafka
 
 pytestmark = pytest.mark.timeout(300)
 AT_ONCE = 16
-ALL = (*WIRE, *RULED, *TASK_CASES, *FHIR_CASES, *DRIVEN)
+STILL = (*WIRE, *RULED, *TASK_CASES, *FHIR_CASES, *DIRECTORY_CASES, *NATIVE_CASES)
+"""Cases that need no state to be driven to."""
+LAST = (*DRIVEN, *NATIVE_DRIVEN)
+ALL = (*STILL, *LAST)
 
 
 @dataclass
@@ -84,14 +89,15 @@ async def _play(edge: Hub, pg: Databases, kafka: Kafka, keys: dict[str, bytes]) 
         await prepare_cases(w)
         await prepare_referrals(w)
         await prepare_subscriptions(w)
+        await prepare_directory(w)
         requests = {case.name: case.make(w, number) for number, case in enumerate(ALL)}
         await quiet(w)
         before, last = await content(w), None
-        for case in (*WIRE, *RULED, *TASK_CASES, *FHIR_CASES):
+        for case in STILL:
             done[case.name] = await play(w, case, requests[case.name], last)
             last = done[case.name].after
         after = await content(w)
-        for case in DRIVEN:
+        for case in LAST:
             await quiet(w)
             done[case.name] = await play(w, case, requests[case.name])
         for start in range(0, len(ALL), AT_ONCE):
@@ -102,8 +108,16 @@ async def _play(edge: Hub, pg: Databases, kafka: Kafka, keys: dict[str, bytes]) 
     return Play(done, before, after)
 
 
-def test_every_row_of_the_catalogue_has_a_case_and_every_case_a_row() -> None:
-    assert {(case.code, case.rule) for case in ALL} == set(catalogue())
+@pytest.mark.parametrize("surface", ["fhir", "native"])
+def test_every_row_has_a_case_on_each_surface_it_is_marked_for(surface: str) -> None:
+    marks = {"native": {"native", "both"}, "fhir": {"fhir", "both", "auth"}}[surface]
+    cases = [case for case in ALL if (case.shape == "native") == (surface == "native")]
+    wanted = {key for key, row in catalogue().items() if row.surface in marks}
+    assert {(case.code, case.rule) for case in cases} == wanted
+    assert {row.surface for row in catalogue().values()} == {"fhir", "native", "both", "auth"}
+
+
+def test_no_two_cases_have_one_name() -> None:
     assert len({case.name for case in ALL}) == len(ALL)
 
 

@@ -17,7 +17,7 @@ import orjson
 from connectors.sandbox.people import person
 from connectors.sandbox.samples import BASE, Sample
 from connectors.sdk.faults import Fault
-from services.kit.errors import Language, catalogue, outcome
+from services.kit.errors import Language, catalogue, outcome, problem
 from tests.support.bundles import full_bundle
 from tests.support.refusals_world import ASSERTION_TYPE, Digest, World, digest
 
@@ -89,7 +89,7 @@ class Case:
     change: Change
     kept: bool = False
     drive: Drive = as_it_is
-    shape: Literal["fhir", "oauth"] = "fhir"
+    shape: Literal["fhir", "native", "oauth"] = "fhir"
     retry_after: bool = False
 
 
@@ -156,6 +156,8 @@ def expected(case: Case, answer: Answer, lang: Language) -> Any:
         body = {"error": case.code, "error_rule": case.rule, "error_description": row.texts[lang]}
         return body | ({"error_field": case.field} if case.field else {})
     request_id = answer.headers["x-request-id"]
+    if case.shape == "native":
+        return problem([Fault(case.code, case.field, case.rule)], request_id, lang)
     return outcome([Fault(case.code, case.field, case.rule)], request_id, lang, BASE)
 
 
