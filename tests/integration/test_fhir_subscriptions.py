@@ -4,16 +4,22 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID, uuid4
 
+import asyncpg
 import orjson
 import pytest
 import pytest_asyncio
 
 from connectors.fhir_r4 import notification
 from connectors.sandbox.people import person
+from schemas import ReferralStatusChanged
+from services.delivery import subscriptions as log
 from services.kit.crypto import verify_ed25519
 from services.kit.settings import Settings
+from services.kit.subscriptions import Subscription
 from tests.support import servers
 from tests.support.gateway_world import World, whole
 from tests.support.hooks import Endpoint, endpoint, values
@@ -183,6 +189,75 @@ async def test_a_quiet_subscription_shows_a_heartbeat(world: World) -> None:
             body["id"],
         )
         await there.until("heartbeat")
+
+
+async def test_numbers_have_no_gaps_whoever_notes_and_whoever_fails(
+    world: World, pg: servers.Databases
+) -> None:
+    referral, sub = uuid4(), _registered("refugio-sur")
+    await world.admin.execute(
+        "insert into delivery.task (task_id, kind, case_ref, referral_ref, to_org, purpose,"
+        " source_org, confidentiality, version, state)"
+        " values ($1, 'content', $1, $1, 'refugio-sur', 'x', 'ong-norte', 'x', 1, 'done')",
+        referral,
+    )
+    pool = await asyncpg.create_pool(pg.dsn("delivery"), min_size=0, max_size=6)
+
+    async def note(version: int) -> None:
+        event = _changed(referral, version)
+        async with pool.acquire() as conn, conn.transaction():
+            await log.note(conn, [event, event], {sub.subscription_id: sub}, b"k" * 32)
+            if version % 3 == 0:
+                raise ZeroDivisionError
+
+    done = await asyncio.gather(*(note(n) for n in range(1, 31)), return_exceptions=True)
+    assert sum(isinstance(one, ZeroDivisionError) for one in done) == 10
+    rows = await world.admin.fetch(
+        "select number, at from delivery.subscription_event where subscription_id = $1"
+        " order by number",
+        sub.subscription_id,
+    )
+    assert [row["number"] for row in rows] == list(range(1, 41))
+    assert all(row["at"] != NOW and NOW - row["at"] < timedelta(seconds=1) for row in rows)
+    await pool.close()
+
+
+NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
+
+
+def _registered(org: str) -> Subscription:
+    return Subscription(
+        subscription_id=uuid4(),
+        org=org,
+        version=1,
+        side="to",
+        statuses=frozenset(),
+        endpoint="https://refugio.example/x",
+        heartbeat=300,
+        most=20,
+        ends=None,
+        active=True,
+        written_at=NOW,
+    )
+
+
+def _changed(referral: UUID, version: int) -> ReferralStatusChanged:
+    return ReferralStatusChanged(
+        event_id=uuid4(),
+        occurred_at=NOW,
+        case_ref=referral,
+        source_org="refugio-sur",
+        correlation_id=referral,
+        codelist_version=1,
+        confidentiality="restricted",
+        referral_ref=referral,
+        version=version,
+        transition="T08",
+        from_status="delivered",
+        to_status="accepted",
+        actor_org="refugio-sur",
+        synthesised=False,
+    )
 
 
 async def test_what_a_subscription_may_not_say_is_refused_by_name(world: World) -> None:
