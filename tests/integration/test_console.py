@@ -58,6 +58,32 @@ def test_the_demo_people_are_registered_once(hub: Hub, people: dict[str, Client]
     assert {one["status"] for one in listed} == {"active"}
 
 
+def test_the_directory_is_listed_shown_and_asked_for_proposals(cauce: Cauce) -> None:
+    listed = answer_of(cauce("directory", "list", "--service-type", "food", "--json"))["services"]
+    assert "refugio-sur-casa" in [one["id"] for one in listed]
+    shown = answer_of(cauce("directory", "show", "refugio-sur-casa", "--json"))
+    assert (shown["stale"], shown["open_now"], shown["capacity_free"]) == (False, True, 12)
+    assert shown["address"] is None
+    asked = ("directory", "propose", "--from", "ong-norte", "--service-type", "food")
+    more = ("--language", "es", "--special-requirement", "with_children", "--age", "30")
+    first = answer_of(cauce(*asked, *more, "--json"))["proposals"][0]
+    assert first["service"]["id"] == "refugio-sur-casa"
+    status, printed, _ = cauce(*asked, *more)
+    assert (status, "Casa de acogida" in printed) == (0, True)
+    assert answer_of(cauce("directory", "stale", "--json"))["services"] == []
+
+
+def test_the_directory_says_what_it_does_not_know(cauce: Cauce) -> None:
+    status, _, complaint = cauce("directory", "show", "nadie")
+    assert (status, "cauce directory list" in complaint) == (1, True)
+    asked = ("directory", "propose", "--from", "ong-norte", "--service-type")
+    status, _, complaint = cauce(*asked, "magic")
+    assert (status, "service_type: not-in-list" in complaint) == (1, True)
+    status, _, complaint = cauce(*asked, "education")
+    assert (status, "source-service-type" in complaint) == (1, True)
+    assert cauce("directory", "list", "--age", "old")[0] == 1
+
+
 def test_the_partners_are_in_force_by_two_people(cauce: Cauce) -> None:
     partners = answer_of(cauce("partner", "list", "--json"))["partners"]
     assert {p["org"]: p["status"] for p in partners} == dict.fromkeys(
