@@ -14,6 +14,9 @@ from uuid import UUID, uuid4
 from schemas import (
     ConsentExpired,
     ConsentWithdrawn,
+    ReferralCompleted,
+    ReferralDelivered,
+    ReferralDeliveryFailed,
     ReferralRevoked,
     ReferralSent,
     ReferralStatusChanged,
@@ -31,6 +34,9 @@ TYPES: Final = frozenset(
     {
         "referral.sent",
         "referral.status_changed",
+        "referral.delivered",
+        "referral.delivery_failed",
+        "referral.completed",
         "referral.revoked",
         "consent.withdrawn",
         "consent.expired",
@@ -118,6 +124,8 @@ class Consumer:
                 self._lost(plan, event, event.consent_status)
             case ConsentExpired():
                 self._lost(plan, event, "expired")
+            case ReferralDelivered() | ReferralDeliveryFailed() | ReferralCompleted():
+                pass  # subscribers are told; nothing is queued or taken back
             case _:
                 raise TypeError("an event that delivery does not handle")
 
