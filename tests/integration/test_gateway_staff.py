@@ -78,7 +78,9 @@ class Office:
 async def office(secrets: Place, pg: servers.Databases, tmp_path: Path) -> AsyncIterator[Office]:
     settings = servers.settings_for(secrets, pg)
     admin = await asyncpg.connect(pg.admin_dsn)
-    await admin.execute("truncate gateway.staff, gateway.partner, custody.leaf, custody.waiting")
+    await admin.execute(
+        "truncate gateway.staff, gateway.entry, gateway.partner, custody.leaf, custody.waiting"
+    )
     await admin.close()
     async with edge(settings, pg.admin_dsn, ("gateway",)) as world:
         listener = serving.listen("127.0.0.1", 0)
