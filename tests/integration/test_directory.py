@@ -9,6 +9,8 @@ import orjson
 import pytest
 import pytest_asyncio
 
+from connectors.sandbox.people import person
+from connectors.sandbox.samples import bundle
 from schemas import decode, frame
 from schemas.models import DirectoryEntryChanged
 from services.kit.settings import Settings
@@ -269,6 +271,24 @@ async def test_proposals_are_refused_to_who_may_not_refer_that(world: World) -> 
     for wrong, rule in (({"name": "x"}, "unknown-element"), ({"priority": "soon"}, "not-in-list")):
         status, body, _ = await world.call("POST", path, "ong-norte", {**needs, **wrong})
         assert body["faults"][0]["rule"] == rule
+
+
+async def test_a_full_service_takes_no_new_referral_and_keeps_the_one_it_accepted(
+    world: World,
+) -> None:
+    await world.call("PUT", f"{HOUSE}/capacity", "refugio-sur", {"capacity_status": "accepting"})
+    ids = await world.refer(person=person(71))
+    task = await world.task_of(ids, "refugio-sur")
+    assert (await world.answer(task, "refugio-sur", status="accepted"))[0] == 200
+    await world.call("PUT", f"{HOUSE}/capacity", "refugio-sur", {"capacity_status": "full"})
+    status, body, _ = await world.call("POST", "/fhir", "ong-norte", bundle(person=person(72)))
+    assert status == 422
+    assert body["issue"][0]["details"]["coding"][1]["code"] == "entry-capacity"
+    task = await world.task_of(ids, "refugio-sur")
+    status, answer = await world.answer(task, "refugio-sur", status="in-progress")
+    assert (status, answer["status"]) == (200, "in-progress")
+    await world.call("PUT", f"{HOUSE}/capacity", "refugio-sur", {"capacity_status": "accepting"})
+    await world.refer(person=person(72))
 
 
 async def test_what_grew_stale_is_flagged_everywhere_and_told_once(world: World) -> None:
