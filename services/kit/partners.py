@@ -33,6 +33,7 @@ class Partners:
         self._pool = pool
         self._monotonic = monotonic
         self._read_at: float | None = None
+        self._stamp: int | None = None
         self._texts: Mapping[str, tuple[int, str]] = MappingProxyType({})
         self._known: Mapping[str, Partner] = MappingProxyType({})
         self._entries: Mapping[str, Entry] = MappingProxyType({})
@@ -60,6 +61,7 @@ class Partners:
     def forget(self) -> None:
         """Read again at the next question (the registry was just changed here)."""
         self._read_at = None
+        self._stamp = None
 
     async def _refresh(self) -> None:
         if self._age() < REFRESH_SECONDS:
@@ -68,13 +70,20 @@ class Partners:
             if self._age() < REFRESH_SECONDS:
                 return
             try:
-                rows = await self._pool.fetch("select org, version, record from gateway.partners()")
+                await self._read()
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
                 if self._age() >= STALE_SECONDS:
                     raise Unavailable("partners") from error
                 return
-            self._take(rows)
             self._read_at = self._monotonic()
+
+    async def _read(self) -> None:
+        """Take the records when the registry's stamp is another (read first: never too new)."""
+        stamp = await self._pool.fetchval("select gateway.registry_stamp()")
+        if stamp != self._stamp:
+            rows = await self._pool.fetch("select org, version, record from gateway.partners()")
+            self._take(rows)
+            self._stamp = stamp
 
     def _age(self) -> float:
         return float("inf") if self._read_at is None else self._monotonic() - self._read_at

@@ -295,7 +295,7 @@ async def test_what_grew_stale_is_flagged_everywhere_and_told_once(world: World)
     await put(world, LEGAL, ENTRY)
     old = datetime.now(UTC) - timedelta(days=4)
     await world.admin.execute(
-        "update gateway.entry set capacity_updated_at = $1, announced_version = 0"
+        "update gateway.entry set capacity_updated_at = $1, version = version + 1"
         " where id = 'refugio-sur-legal'",
         old,
     )

@@ -63,11 +63,17 @@ class Pool:
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] | None = []
         self.asked = 0
+        self.read = 0
 
-    async def fetch(self, _: str) -> list[dict[str, Any]]:
+    async def fetchval(self, _: str) -> int:
         self.asked += 1
         if self.rows is None:
             raise OSError
+        return hash(tuple((row["org"], row["version"]) for row in self.rows))
+
+    async def fetch(self, _: str) -> list[dict[str, Any]]:
+        self.read += 1
+        assert self.rows is not None
         return self.rows
 
 
@@ -78,13 +84,16 @@ def pool() -> Pool:
     return pool
 
 
-async def test_the_registry_is_read_once_a_second(pool: Pool) -> None:
+async def test_the_registry_is_asked_once_a_second_and_read_when_it_changed(pool: Pool) -> None:
     at = [0.0]
     partners = Partners(pool, lambda: at[0])  # type: ignore[arg-type]
     assert (await partners.entries())["casa"].capacity_status == "full"
     await partners.get("recibe")
-    assert pool.asked == 1
+    assert (pool.asked, pool.read) == (1, 1)
     at[0] = 1.1
+    assert await partners.get("recibe") is not None
+    assert (pool.asked, pool.read) == (2, 1)
+    at[0] = 2.2
     pool.rows = []
     assert await partners.get("recibe") is None
 
