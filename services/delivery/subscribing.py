@@ -30,7 +30,7 @@ from services.kit.db import transaction
 from services.kit.subscriptions import SETTLE_SECONDS, Subscription, Subscriptions
 
 EVERY_SECONDS: Final = 0.25
-DROP_SECONDS: Final = 60.0
+DROP_SECONDS: Final = 15.0
 AT_ONCE: Final = 16
 HANDSHAKES: Final = 4
 """Tries of a handshake before the subscription is in error."""
@@ -53,13 +53,17 @@ async def subscribing(
     parts: Parts, known: Subscriptions, hook: Hook, _: asyncpg.Connection
 ) -> None:
     """Call whom there is something to tell, while this process leads."""
-    dropped = time.monotonic()
+    dropped = 0.0
     while True:
         registered = await known.all()
         await call_all(parts, registered, hook)
         if time.monotonic() - dropped >= DROP_SECONDS:
             async with transaction(parts.pool) as conn:
                 await log.drop(conn, list(registered))
+                standing = await log.counts(conn)
+            parts.metrics.clear("cauce_subscriptions")
+            for state, count in standing.items():
+                parts.metrics.set("cauce_subscriptions", count, state=state)
             dropped = time.monotonic()
         await asyncio.sleep(EVERY_SECONDS)
 

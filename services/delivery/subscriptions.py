@@ -240,3 +240,9 @@ async def drop(conn: Any, known: Sequence[UUID]) -> None:
         " where s.subscription_id = e.subscription_id)"
     )
     await conn.execute(orphans, KEEP)
+
+
+async def counts(conn: Any) -> dict[str, int]:
+    """How many stand how."""
+    rows = await conn.fetch("select state, count(*) from delivery.subscription group by state")
+    return {row["state"]: row["count"] for row in rows}

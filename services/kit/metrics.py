@@ -104,6 +104,12 @@ METRICS: Final = (
         labels={"org": CODES},
     ),
     Metric(
+        name="cauce_subscriptions",
+        kind="gauge",
+        help="Subscriptions of partners, by how they stand.",
+        labels={"state": frozenset({"requested", "active", "error", "off"})},
+    ),
+    Metric(
         name="cauce_consumer_lag",
         kind="gauge",
         help="Records of the log a consumer has not committed.",
