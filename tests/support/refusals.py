@@ -3,8 +3,9 @@
 `play` sends the changed request in each language between two digests, and later the unchanged one.
 """
 
+import asyncio
 import copy
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -114,6 +115,8 @@ class Played:
     refused: dict[Language, Answer]
     before: Digest
     after: Digest
+    peers: tuple[Case, ...]
+    """The cases played between the same two digests, this one among them."""
     accepted: Answer | None = None
 
 
@@ -136,9 +139,25 @@ async def play(
     async with case.drive(world, request):
         case.change(world, changed)
         before = before or await digest(world)
-        refused = {lang: await send(world, changed, lang) for lang in LANGUAGES}
+        refused = await _in_each_language(world, changed)
         after = await digest(world)
-    return Played(refused, before, after)
+    return Played(refused, before, after, (case,))
+
+
+async def play_together(
+    world: World, cases: Sequence[Case], requests: Sequence[AnyRequest], before: Digest
+) -> list[Played]:
+    """Play cases that need no state, at once, between two digests."""
+    changed = [copy.deepcopy(request) for request in requests]
+    for case, request in zip(cases, changed, strict=True):
+        case.change(world, request)
+    refused = await asyncio.gather(*(_in_each_language(world, request) for request in changed))
+    after = await digest(world)
+    return [Played(answers, before, after, tuple(cases)) for answers in refused]
+
+
+async def _in_each_language(world: World, request: AnyRequest) -> dict[Language, Answer]:
+    return {lang: await send(world, request, lang) for lang in LANGUAGES}
 
 
 ALLOWED_HEADERS = frozenset(

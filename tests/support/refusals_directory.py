@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from tests.support.indicator_rows import MUTATIONS, ROW, Mutation, changed
-from tests.support.refusals import Case, Change, Make, Request, in_body
+from tests.support.refusals import Case, Change, Make, Request, header, in_body
 from tests.support.refusals_wire import case
 from tests.support.refusals_world import World
 
@@ -88,6 +88,10 @@ _ENTRY_CASES: tuple[tuple[str, str, str, str, Change], ...] = (
      _with(address_confidentiality="secret", address=None)),
     ("service on another planet", _INVALID, "time-zone", "opening_hours.time_zone",
      _hours(time_zone="Zzqx/Zzqx")),
+    ("service of another version", "conflict", "version", "If-Match",
+     header("If-Match", 'W/"999"')),
+    ("service of no version", "precondition-required", "if-match", "If-Match",
+     lambda world, request: request.headers.pop("If-Match")),
 )  # fmt: skip
 
 

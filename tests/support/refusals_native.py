@@ -11,7 +11,7 @@ from connectors.sdk.faults import Fault
 from services.kit.errors import catalogue, native_fault
 from tests.support.native_mutations import NATIVE_MUTATIONS, NativeMutation
 from tests.support.natives import twin
-from tests.support.refusals import Case, Change, Make, Request, full, in_body
+from tests.support.refusals import Case, Change, Make, Request, full, in_body, simple
 from tests.support.refusals_rules import CONSENT, DRIVEN, PEOPLE, RULES
 from tests.support.refusals_wire import BYTES, HTTP, case
 from tests.support.refusals_world import World
@@ -120,7 +120,10 @@ OWN = (
     ),
 )  # fmt: skip
 SAID = tuple(said(one) for one in (*RULES, *CONSENT, *PEOPLE))
-NATIVE_DRIVEN = tuple(said(one) for one in DRIVEN)
+NATIVE_DRIVEN = tuple(
+    said(replace(one, make=simple(requisition="C-8")) if one.code == "in-progress" else one)
+    for one in DRIVEN
+)
 NATIVE_CASES = (
     *(of_mutation(m) for m in NATIVE_MUTATIONS if m.name != "a part is missing"),
     *(on_the_wire(one) for one in (*BYTES, *HTTP) if one.name not in FHIR_ALONE),
