@@ -7,6 +7,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
+from fhir.resources.R4B import get_fhir_model_class
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -254,6 +255,13 @@ def test_no_reader_learns_the_place_of_a_secret_service(entry: Entry) -> None:
     ):
         assert "Calle 1" not in repr(body)
         assert "CO-XYZ" not in repr(body)
+
+
+@given(entries(), st.sampled_from(LANGS))
+def test_every_entry_is_a_valid_healthcare_service(entry: Entry, lang: Any) -> None:
+    placed = replace(entry, address=Address(("Calle 1",), "Ciudad", "050010"))
+    body = healthcare_service("https://x.example", placed, lang, NOW, LIMITS)
+    get_fhir_model_class("HealthcareService").model_validate(body)
 
 
 @given(entries())
