@@ -2,14 +2,17 @@
 
 import copy
 from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 import pytest_asyncio
 
 from connectors.sandbox.people import person
 from connectors.sandbox.samples import bundle, full_bundle
+from schemas.codec import decode, frame
 from schemas.codes import code_lists
 from services.console.local.place import Place
 from services.kit.errors import catalogue
@@ -94,6 +97,41 @@ async def test_the_same_person_by_either_surface_is_the_same_case(world: World) 
     _, other, _ = await submit(world, twin(bundle(person=person(7003))))
     assert one["case"] == other["case"]
     assert one["referral"] != other["referral"]
+
+
+async def _events(world: World, task: str) -> list[Any]:
+    """What the log says of a referral's case, without ids, times and what is sealed."""
+    rows = await world.admin.fetch(
+        "select e.type, e.topic, e.schema_id, e.seq, e.purpose, e.body, e.facts, e.stats_facts"
+        " from gateway.alias a join gateway.referral r using (referral_ref)"
+        " join bus.event e on e.key = r.case_ref where a.alias = $1::uuid and a.org = 'ong-norte'"
+        " order by e.seq",
+        task,
+    )
+    told = []
+    for row in rows:
+        event = decode(frame(row["schema_id"], row["seq"], row["body"]))
+        plain = {k: v for k, v in asdict(event).items() if not isinstance(v, UUID | datetime)}
+        told.append((row["type"], row["topic"], row["purpose"], row["facts"] is None, plain))
+    return told
+
+
+async def test_twins_are_told_of_in_the_same_events(world: World) -> None:
+    now = datetime.now(UTC)
+    sent = full_bundle(person=person(7006), now=now)
+    ids = dict(
+        entry["response"]["location"].split("/")
+        for entry in (await world.call("POST", "/fhir", "ong-norte", sent))[1]["entry"]
+        if "location" in entry["response"]
+    )
+    document = twin(full_bundle(person=person(7006), now=now))
+    for identifier in document["person"]["identifiers"]:
+        identifier["value"] += "-2"
+    status, body, _ = await submit(world, document)
+    assert status == 201, body
+    by_fhir = await _events(world, ids["Task"])
+    assert [event[0] for event in by_fhir] == ["consent.given", "case.opened", "referral.requested"]
+    assert by_fhir == await _events(world, body["referral"]["id"])
 
 
 def _put(*path: Any, value: Any) -> Callable[[Any], None]:

@@ -169,6 +169,7 @@ def test_of_300_random_changes_none_is_an_error_of_ours_or_echoed(
 ) -> None:
     statuses = asyncio.run(_fuzz(edge, pg, kafka, keys))
     assert statuses[200] > 0
+    assert statuses[201] > 0
     assert statuses[400] > 50
     assert statuses[422] > 50
     assert not [status for status in statuses if status >= 500]
@@ -180,7 +181,7 @@ async def _fuzz(edge: Hub, pg: Databases, kafka: Kafka, keys: dict[str, bytes]) 
     random = Random(20_260)
     async with world(edge, pg, kafka, keys) as w:
         for number in range(300):
-            request = fuzzed(random, w, 5000 + number)
+            request = fuzzed(random, w, 5000 + number, native=number % 3 == 0)
             answer = await send(w, request)
             statuses[answer.status] += 1
             assert_no_echo(request, answer)

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from tests.support.refusals import Answer, Request, full, simple
+from tests.support.refusals_native import natively
 from tests.support.refusals_world import World
 
 MARK = "zzqxmark"
@@ -30,9 +31,10 @@ def places(node: Any) -> Iterator[tuple[Any, Any]]:
             yield from places(node[key])
 
 
-def fuzzed(random: Random, world: World, number: int) -> Request:
+def fuzzed(random: Random, world: World, number: int, *, native: bool = False) -> Request:
     """A referral with one to three random changes."""
-    request: Request = random.choice((full(), simple(), full(minor=True)))(world, number)
+    make = random.choice((full(), simple(), full(minor=True)))
+    request: Request = (natively(make) if native else make)(world, number)
     for _ in range(random.choice((1, 1, 1, 2, 3))):
         random.choice((_value, _value, _value, _remove, _add, _move, _header))(random, request)
     if random.random() < 0.15:
