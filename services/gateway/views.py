@@ -69,6 +69,11 @@ class Views:
             partner=known.get,
         )
 
+    async def names(self) -> frozenset[str]:
+        """What an organisation may be called: a link repeats no other text."""
+        known = (await self._partners.all()).values()
+        return frozenset(name for one in known for name in (one.org, one.alias))
+
     async def view(self, call: Call, target: store.Target) -> render.View:
         """The caller's view of a referral as it stands; accepted a moment ago, it reads as sent."""
         state = (await self._referral.read([target.referral_ref]))[0]

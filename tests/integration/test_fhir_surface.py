@@ -211,6 +211,22 @@ async def test_pages_of_the_directory_follow_one_another(world: World) -> None:
     assert (await world.call("GET", "/fhir/Organization?name=x", "ong-norte"))[0] == 400
 
 
+async def test_a_link_repeats_no_name_that_is_none_of_ours(world: World) -> None:
+    for path in (
+        "/fhir/HealthcareService?organization=maria",
+        "/fhir/Task?requester=maria&_count=1",
+        "/fhir/Task?owner=Organization/maria&_count=1",
+    ):
+        status, body, _ = await world.call("GET", path, "ong-norte")
+        assert (status, "entry" in body) == (200, False)
+        assert "maria" not in str(body)
+        assert [link["relation"] for link in body["link"]] == ["self"]
+    path = "/fhir/HealthcareService?organization=Organization/refugio-sur&_count=1"
+    assert len(await pages(world, path, "ong-norte")) == 2
+    path = "/fhir/Task?requester=org-alfa&_count=1"
+    assert await pages(world, path, "refugio-sur")
+
+
 async def test_what_has_not_changed_is_not_sent_again(world: World) -> None:
     ids = await world.refer(person=person(84))
     await world.task_of(ids)

@@ -14,13 +14,14 @@ import sys
 import threading
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
 
 import services.gateway.app
-import services.gateway.intake.service
+import services.gateway.fhir.intake
 from services.__main__ import main
 from services.kit.consuming import Consumer
 from services.kit.records import Received
@@ -74,8 +75,8 @@ def _cases(flag: Path) -> list[str]:
 
 def plant(flag: Path) -> None:
     """Put the faults into this process."""
-    module: Any = services.gateway.intake.service
-    real, handle = module.to_submission, Consumer._handle
+    module: Any = services.gateway.fhir.intake
+    real, handle = module.FHIR.read, Consumer._handle
 
     def to_submission(bundle: dict[str, Any], context: Any) -> Any:
         system = bundle.get("identifier", {}).get("system")
@@ -94,7 +95,7 @@ def plant(flag: Path) -> None:
             raise ValueError(f"{TELLING.name} ({TELLING.number}) has no place here")
         await handle(self, conn, events)
 
-    module.to_submission = to_submission
+    module.FHIR = replace(module.FHIR, read=to_submission)
     Consumer._handle = handling  # type: ignore[method-assign]
 
 

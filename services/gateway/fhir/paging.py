@@ -5,7 +5,7 @@ It guards that a cursor shows nothing and serves only the organisation it was gi
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -35,7 +35,7 @@ def count(text: str | None) -> int:
     """Entries of a page as asked for, at most `MOST`."""
     if text is None:
         return MOST
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:6]) <= 10_000:
+    if not text.isascii() or not text.isdigit() or len(text) > 5 or not 1 <= int(text) <= 10_000:
         refuse_parameter()
     return min(MOST, int(text))
 
@@ -54,6 +54,12 @@ def unseal(text: str, org: str, key: bytes) -> list[Any]:
     except (binascii.Error, UnicodeEncodeError, ValueError, crypto.CryptoError):
         raise Refused.of("not-supported", "parameter") from None
     return place
+
+
+def without(items: Items, names: Iterable[str], known: Callable[[str], object]) -> Items:
+    """The parameters but for these that name nothing we know: a link repeats no other text."""
+    gone = frozenset(names)
+    return [i for i in items if i[0] not in gone or known(i[1].partition("/")[2] or i[1])]
 
 
 def link(url: str, items: Items) -> str:

@@ -4,7 +4,7 @@ It guards that a recipient's content comes from delivery alone (decided now, lea
 sender gets its own view only.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -114,7 +114,7 @@ class Directory:
         """`GET /fhir/Organization`."""
         partners = (await self._listed()).values()
         found = [render.organization(self._base, p, lang_of(call)) for p in partners]
-        return self._page(call, "Organization", found)
+        return self._page(call, "Organization", found, ())
 
     async def service(self, call: Call) -> Response:
         """`GET /fhir/HealthcareService/{id}`."""
@@ -133,11 +133,19 @@ class Directory:
             if of in ("", partner.org)
             for entry in partner.services
         ]
-        return self._page(call, "HealthcareService", found)
+        return self._page(call, "HealthcareService", found, await self._listed())
 
-    def _page(self, call: Call, kind: str, found: Sequence[render.Resource]) -> Response:
-        """The resources of one page, by id."""
-        items = call.request.query_params.multi_items()
+    def _page(
+        self,
+        call: Call,
+        kind: str,
+        found: Sequence[render.Resource],
+        known: Collection[str],
+    ) -> Response:
+        """The resources of one page, by id; `known` are organisations that a link may name."""
+        items = paging.without(
+            call.request.query_params.multi_items(), ("organization",), known.__contains__
+        )
         given = paging.singles(items)
         limit, last = paging.count(given.get("_count")), ""
         if "_cursor" in given:

@@ -63,12 +63,14 @@ class Tasks:
             for view in views
             if wanted.owner in (None, view.state.to_org) and wanted.requester in (None, view.source)
         ]
+        names = await self._views.names()
+        shown = paging.without(items, ("owner", "requester"), names.__contains__)
         cursor = None
-        if len(states) == wanted.query.limit:
+        if len(states) == wanted.query.limit and len(shown) == len(items):
             last = (states[-1].updated_at, states[-1].referral_ref)
             cursor = make_cursor(last, call.org, self._views.keys.cursor)
-        following = paging.next_link(self._url, items, cursor)
-        return fhir(render.searchset(found, paging.link(self._url, items), following))
+        following = paging.next_link(self._url, shown, cursor)
+        return fhir(render.searchset(found, paging.link(self._url, shown), following))
 
     async def patch(self, call: Call) -> Response:
         """`PATCH /fhir/Task/{id}`: JSON Patch of the answering elements."""
