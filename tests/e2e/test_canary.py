@@ -149,7 +149,7 @@ def test_topics_hold_nobody(run: Run, scanner: Scanner, kafka: servers.Kafka) ->
     counts = scan_topics(scanner, kafka)
     assert counts["cauce.case"] >= 3 * REFERRALS
     assert counts["cauce.dead"] > 0
-    clean(scanner, "topic cauce.case", "topic cauce.dead")
+    clean(scanner, "topic cauce.case", "topic cauce.dead", "topic cauce.directory")
 
 
 def test_tables_of_both_databases_hold_nobody(
