@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from connectors.fhir_r4.client import Endpoint, FhirClient
+from connectors.fhir_r4.client import SCOPE, Endpoint, FhirClient
 from connectors.sdk.errors import Refuse
 from connectors.sdk.http import Http
 from services.kit.crypto import jwk_of, make_jwt_es384
@@ -31,6 +31,7 @@ class Links:
             token_url=connector.token_url,
             client_id=connector.client_id,
             kid=self._kid,
+            scope=connector.scope or SCOPE,
         )
         made = FhirClient(self.http, endpoint, self._sign)
         self._made[partner.org] = (connector, made)

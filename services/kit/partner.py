@@ -43,6 +43,8 @@ class Connector:
     client_id: str
     answers: str
     mapping_version: int
+    scope: str = ""
+    """What is asked for at its token endpoint; empty: what our calls need."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

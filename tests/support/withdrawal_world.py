@@ -66,6 +66,8 @@ class Organisation:
     role: str = "recipient"
     url: str = ""
     token_url: str = ""
+    answers: str = "patch"
+    scope: str = ""
     service_types: tuple[str, ...] = (SHELTER,)
     purposes: tuple[str, ...] = PURPOSES
     categories: tuple[str, ...] = CATEGORIES
@@ -103,7 +105,8 @@ service_types_in = {services if self.role == "recipient" else "[]"}
 name = "fhir_r4"
 base_url = "{self.url}/fhir"
 token_url = "{self.token_url or self.url}/oauth/token"
-answers = "patch"
+answers = "{self.answers}"
+scope = "{self.scope}"
 mapping_version = 1
 """
         if self.role == "recipient":

@@ -59,6 +59,7 @@ class ConnectorTable(_Table):
     client_id: Annotated[str, Field(max_length=64)] = ""
     answers: Literal["patch", "poll"] = "patch"
     mapping_version: int = 1
+    scope: Annotated[str, Field(max_length=256, pattern=r"^[ -~]*$")] = ""
 
 
 class ServiceTable(EntryBody):
