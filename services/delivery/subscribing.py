@@ -147,7 +147,7 @@ async def _send(
         status="active" if item.state == "active" else "requested",
         last_number=item.last_number,
     )
-    now = parts.clock()
+    now = parts.clock().replace(microsecond=0)  # a finer instant would join two subscribers
     body = orjson.dumps(
         notification.notification(standing, kind, events, at=_instant(now), entry=uuid4())
     )

@@ -173,6 +173,29 @@ async def test_an_endpoint_that_refuses_the_handshake_ends_in_error_until_its_ow
         assert (await world.call("GET", path, org))[0] == 410
 
 
+async def test_what_was_not_taken_is_told_again_as_the_same(world: World) -> None:
+    org = "refugio-sur"
+    async with hook(world, org) as there:
+        wanted = subscription(org, f"{there.base}/x", criteria=f"{OWN}&status=requested")
+        _, body, _ = await world.call("POST", PATH, org, wanted)
+        await standing(world, org, body["id"], "active")
+        there.answers = 500
+        await world.refer(person=person(73))
+        await there.until("event-notification", 2)
+        there.answers = 200
+        await there.until("event-notification", 3)
+        await standing(world, org, body["id"], "active")
+        told = [
+            (headers["webhook-id"], values(orjson.loads(raw))["events"])
+            for headers, raw in there.told
+            if b"event-notification" in raw
+        ]
+        assert all(one == told[0] for one in told)
+
+
+OWN = "Task?owner=Organization/refugio-sur"
+
+
 async def test_a_quiet_subscription_shows_a_heartbeat(world: World) -> None:
     org = "refugio-sur"
     async with hook(world, org) as there:
