@@ -23,21 +23,32 @@ from tests.support.hub import Hub, running_hub
 from tests.support.refusals import (
     ALLOWED_HEADERS,
     LANGUAGES,
+    Answer,
     Case,
     Played,
     expected,
+    full,
     play,
     play_together,
     send,
+    simple,
 )
 from tests.support.refusals_directory import DIRECTORY_CASES, prepare_directory
 from tests.support.refusals_fhir import FHIR_CASES, prepare_subscriptions
 from tests.support.refusals_fuzz import MARK, assert_no_echo, fuzzed
-from tests.support.refusals_native import NATIVE_CASES, NATIVE_DRIVEN
+from tests.support.refusals_native import NATIVE_CASES, NATIVE_DRIVEN, natively
 from tests.support.refusals_rules import DRIVEN, RULED, prepare_cases
 from tests.support.refusals_task import TASK_CASES, prepare_referrals
 from tests.support.refusals_wire import WIRE, use_jti
-from tests.support.refusals_world import content, quiet, register, world
+from tests.support.refusals_world import (
+    Digest,
+    World,
+    content,
+    digest,
+    quiet,
+    register,
+    world,
+)
 from tests.support.servers import Databases, Kafka
 
 pytestmark = pytest.mark.timeout(300)
@@ -49,12 +60,22 @@ ALL = (*STILL, *NATIVE_CASES, *LAST)
 
 
 @dataclass
+class DryRuns:
+    """Submissions that were only tried, between two digests."""
+
+    answers: list[Answer]
+    before: Digest
+    after: Digest
+
+
+@dataclass
 class Play:
     """The whole run."""
 
     cases: dict[str, Played]
     content_before: dict[str, str]
     content_after: dict[str, str]
+    dry_runs: DryRuns
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +125,7 @@ async def _play(edge: Hub, pg: Databases, kafka: Kafka, keys: dict[str, bytes]) 
             played = await play_together(w, some, [requests[case.name] for case in some], last)
             done |= {case.name: one for case, one in zip(some, played, strict=True)}
             last = played[0].after
+        dry_runs = await _try(w, last)
         after = await content(w)
         for case in LAST:
             await quiet(w)
@@ -113,7 +135,22 @@ async def _play(edge: Hub, pg: Databases, kafka: Kafka, keys: dict[str, bytes]) 
             answers = await asyncio.gather(*(send(w, requests[case.name]) for case in some))
             for case, answer in zip(some, answers, strict=True):
                 done[case.name].accepted = answer
-    return Play(done, before, after)
+    return Play(done, before, after, dry_runs)
+
+
+async def _try(w: World, before: Digest | None) -> DryRuns:
+    """Dry runs of good and of refused submissions, by FHIR and natively."""
+    assert before is not None
+    answers = []
+    for number, make in enumerate((full(), simple(), natively(full()), natively(simple()))):
+        for wrong in (False, True):
+            request = make(w, 30_000 + number)
+            request.headers.setdefault("Content-Type", "application/fhir+json")
+            request.path = "/v1/validate"
+            if wrong:
+                request.body["zzqx"] = 1
+            answers.append(await send(w, request))
+    return DryRuns(answers, before, await digest(w))
 
 
 @pytest.mark.parametrize("surface", ["fhir", "native"])
@@ -158,6 +195,14 @@ def test_english_readers_get_another_text(played: Play) -> None:
 def test_not_one_record_of_a_topic_is_new_or_changed(played: Play) -> None:
     assert played.content_before == played.content_after
     assert any(value for value in played.content_before.values())
+
+
+def test_a_dry_run_tells_all_and_leaves_no_trace(played: Play) -> None:
+    runs = played.dry_runs
+    assert [answer.status for answer in runs.answers] == [200] * 8
+    assert [answer.body["valid"] for answer in runs.answers] == [True, False] * 4
+    assert runs.before.changed(runs.after) == []
+    assert runs.before.refusals == runs.after.refusals
 
 
 def test_nothing_unforeseen_was_logged(played: Play, edge: Hub) -> None:
