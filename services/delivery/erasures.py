@@ -18,6 +18,7 @@ from services.delivery import store
 from services.delivery.domain import Task
 from services.kit.exchange import put_events
 from services.kit.leaf import Leaf, append_leaves, leaf
+from services.kit.ports.delivery import EffectReport, EffectResult, ErasureQuery, ErasureState
 
 Conn = Any
 
@@ -60,6 +61,25 @@ where e.state in ('sent', 'overdue') order by e.due_at limit 200
 _OVERDUE: Final = """
 update delivery.erasure set state = 'overdue'
 where state in ('requested', 'sent') and due_at < clock_timestamp()
+"""
+_SHOWN: Final = (
+    "task_id as request_id, referral_ref, to_org, state, effect, data_categories, requested_at,"
+    " due_at, erasure_ref as place"
+)
+_FIND: Final = f"""
+select {_SHOWN} from delivery.erasure
+where ($1::text is null or to_org = $1) and ($2::uuid is null or referral_ref = $2)
+  and ($3::text[] = '{{}}' or state = any($3)) and task_id is not null
+  and ($4::timestamptz is null or (requested_at, erasure_ref) > ($4, $5::uuid))
+order by requested_at, erasure_ref limit $6
+"""
+_HELD: Final = f"""
+select {COLUMNS} from delivery.erasure where task_id = $1 and to_org = $2 for update
+"""
+_ONE: Final = f"select {_SHOWN} from delivery.erasure where erasure_ref = $1"
+_NEED_NOT_GO: Final = """
+update delivery.task set state = 'done', rule = 'reported', ended_at = clock_timestamp(),
+    confirmed = true where task_id = $1 and state = 'queued'
 """
 _COUNT: Final = "select state, count(*) as n from delivery.erasure group by state"
 
@@ -204,6 +224,35 @@ async def report(conn: Conn, erasure: Erasure, effect: str, now: datetime) -> bo
     )
     await append_leaves(conn, [reported])
     return True
+
+
+async def find(pool: asyncpg.Pool, query: ErasureQuery) -> list[ErasureState]:
+    """A page of requests, oldest first."""
+    at, place = query.after or (None, None)
+    rows = await pool.fetch(
+        _FIND, query.to_org, query.referral_ref, list(query.states), at, place, query.limit
+    )
+    return [_state(r) for r in rows]
+
+
+def _state(record: asyncpg.Record) -> ErasureState:
+    fields = dict(record)
+    return ErasureState(**(fields | {"data_categories": tuple(fields["data_categories"])}))
+
+
+async def answered(conn: Conn, said: EffectReport, now: datetime) -> EffectResult:
+    """Take a recipient's answer to a request; where it was not yet sent, it need not go."""
+    if not is_code("withdrawal_effect", said.effect) or said.effect == "pending":
+        return EffectResult(rule="effect")
+    row = await conn.fetchrow(_HELD, said.request_id, said.to_org)
+    if row is None:
+        return EffectResult(rule="not-found")
+    erasure = _erasure(row)
+    await conn.execute(_NEED_NOT_GO, erasure.task_id)  # own rows before bus and custody
+    new = await report(conn, erasure, said.effect, now)
+    shown = _state(await conn.fetchrow(_ONE, erasure.erasure_ref))
+    rule = "reported" if new else "repeated" if shown.effect == said.effect else "other-effect"
+    return EffectResult(rule=rule, request=shown)
 
 
 async def waiting(pool: asyncpg.Pool) -> list[Erasure]:

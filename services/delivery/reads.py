@@ -2,7 +2,8 @@
 
 It guards that a read goes through the same authorisation as a push: intent and leaf first, then
 exactly what the grant lets out, then the outcome. A party that may see nothing now learns only
-that (`suppressed`); anybody else learns nothing (`not-found`).
+that (`suppressed`, or `withdrawn` where the consent was taken back); anybody else learns nothing
+(`not-found`). A recipient's requests to erase, and its answers to them, come by the same port.
 """
 
 from collections.abc import Sequence
@@ -10,16 +11,26 @@ from typing import Final
 
 from connectors.fhir_r4.outbound import bundle
 from connectors.sdk.errors import Refuse
-from services.delivery import store
+from services.delivery import erasures, native, store
 from services.delivery.authority import CHANGED, Authorised, Denied
 from services.delivery.domain import CLOSED, Ask, Outcome, categories_now, need_of
 from services.delivery.render import outgoing
 from services.delivery.worker import Parts
-from services.kit.ports.delivery import ReadRequest, ReadResult
+from services.kit.ports.delivery import (
+    EffectReport,
+    EffectResult,
+    ErasureQuery,
+    ErasureState,
+    ReadRequest,
+    ReadResult,
+)
 from services.kit.ports.referral import ReferralState
+from services.kit.steps import step
 
 SUPPRESSED: Final = "suppressed"
 NOT_FOUND: Final = "not-found"
+WITHDRAWN: Final = "withdrawn"
+NATIVE: Final = "Native"
 TRIES: Final = 3
 CONFIDENTIALITY: Final = "restricted"
 
@@ -40,6 +51,8 @@ class Reads:
             return ReadResult(rule=NOT_FOUND)
         partner = await self._parts.partners.get(item.org)
         need = need_of(state, partner.org_type) if partner is not None else None
+        if state.status == "revoked":
+            return ReadResult(rule=WITHDRAWN)
         if need is None or state.status in CLOSED:
             return ReadResult(rule=SUPPRESSED)
         ask = Ask(
@@ -54,7 +67,7 @@ class Reads:
         )
         granted = await self._authorise(ask)
         if isinstance(granted, Denied):
-            return ReadResult(rule=SUPPRESSED)
+            return ReadResult(rule=WITHDRAWN if granted.rule == WITHDRAWN else SUPPRESSED)
         return await self._released(item, state, granted)
 
     async def _authorise(self, ask: Ask) -> Authorised | Denied:
@@ -87,6 +100,8 @@ class Reads:
             return ReadResult(rule=SUPPRESSED)
         if granted.partner.transport != "push":
             await self._delivered(item)
+        if item.resource == NATIVE:
+            return ReadResult(rule="released", resource=native.document(out, state.version))
         return ReadResult(rule="released", resource=bundle.resource(out, item.resource))
 
     async def _delivered(self, item: ReadRequest) -> None:
@@ -94,3 +109,17 @@ class Reads:
         ended = await store.pulled(self._parts.pool, item.referral_ref, item.org)
         contents = [(task, "done", "read") for task in ended if task.kind == "content"]
         await self._parts.confirmer.confirm(contents)
+
+    async def erasures(self, items: Sequence[ErasureQuery]) -> list[list[ErasureState]]:
+        """Pages of requests to erase."""
+        return [await erasures.find(self._parts.pool, query) for query in items]
+
+    async def report_effects(self, items: Sequence[EffectReport]) -> list[EffectResult]:
+        """Take each answer of a recipient once, with its leaf and event."""
+        results = []
+        for item in items:
+            async with self._parts.pool.acquire() as conn, conn.transaction():
+                results.append(await erasures.answered(conn, item, self._parts.clock()))
+        if any(result.rule == "reported" for result in results):
+            step("erasure.recorded")
+        return results

@@ -40,6 +40,7 @@ from services.gateway.intake.accept import Accepter
 from services.gateway.intake.build import Incoming, Parts
 from services.gateway.intake.formats import warm_up
 from services.gateway.intake.service import Cell, Intake
+from services.gateway.native import app as native_app
 from services.gateway.native.intake import intake_routes
 from services.gateway.registry.api import registry_routes
 from services.gateway.subscriptions import app as subscriptions
@@ -235,6 +236,7 @@ def _reads(rt: Runtime, pool: asyncpg.Pool, partners: Partners, surface: Surface
     people = People(pool, rt.port(Vault), settings.public_url)
     audit = Audit(views, referral, public_url=settings.public_url, cell=settings.cell)
     return [
+        *native_app.routes(surface, views, referral, rt.port(Delivery), answers, frame.zone),
         surface.route(operations.PATIENT_SEARCH, people.search),
         surface.route(operations.PATIENT_BY_URL, people.refuse),
         surface.route(operations.AUDIT_SEARCH, audit.search),

@@ -36,7 +36,11 @@ from tests.support.refusals import (
 from tests.support.refusals_directory import DIRECTORY_CASES, prepare_directory
 from tests.support.refusals_fhir import FHIR_CASES, prepare_subscriptions
 from tests.support.refusals_fuzz import MARK, assert_no_echo, fuzzed
-from tests.support.refusals_native import NATIVE_CASES, NATIVE_DRIVEN, natively
+from tests.support.refusals_native import NATIVE_CASES, NATIVE_DRIVEN, elsewhere, natively
+from tests.support.refusals_native_referrals import (
+    NATIVE_REFERRAL_CASES,
+    prepare_native_referrals,
+)
 from tests.support.refusals_rules import DRIVEN, RULED, prepare_cases
 from tests.support.refusals_task import TASK_CASES, prepare_referrals
 from tests.support.refusals_wire import WIRE, use_jti
@@ -55,7 +59,7 @@ pytestmark = pytest.mark.timeout(300)
 AT_ONCE = 16
 TOGETHER = (*WIRE, *NATIVE_CASES)
 """Cases that do not touch one another: some are played at once."""
-STILL = (*RULED, *TASK_CASES, *FHIR_CASES, *DIRECTORY_CASES)
+STILL = (*RULED, *TASK_CASES, *FHIR_CASES, *DIRECTORY_CASES, *NATIVE_REFERRAL_CASES)
 """Cases that need no state to be driven to."""
 LAST = (*DRIVEN, *NATIVE_DRIVEN)
 ALL = (*TOGETHER, *STILL, *LAST)
@@ -115,6 +119,7 @@ async def _play(edge: Hub, pg: Databases, kafka: Kafka, keys: dict[str, bytes]) 
         await prepare_referrals(w)
         await prepare_subscriptions(w)
         await prepare_directory(w)
+        await prepare_native_referrals(w)
         requests = {case.name: case.make(w, number) for number, case in enumerate(ALL)}
         await quiet(w)
         before, last = await content(w), None
@@ -160,8 +165,14 @@ def test_every_row_has_a_case_on_each_surface_it_is_marked_for(surface: str) -> 
     marks = {"native": {"native", "both"}, "fhir": {"fhir", "both", "auth"}}[surface]
     cases = [case for case in ALL if (case.shape == "native") == (surface == "native")]
     wanted = {key for key, row in catalogue().items() if row.surface in marks}
-    assert {(case.code, case.rule) for case in cases} == wanted
+    played_elsewhere = set(elsewhere()) if surface == "native" else set()
+    assert {(case.code, case.rule) for case in cases} | played_elsewhere == wanted
     assert {row.surface for row in catalogue().values()} == {"fhir", "native", "both", "auth"}
+
+
+def test_what_is_played_elsewhere_is_named_there() -> None:
+    for (code, _), path in elsewhere().items():
+        assert f'"{code}"' in path.read_text(encoding="utf-8"), (code, path)
 
 
 def test_no_two_cases_have_one_name() -> None:
