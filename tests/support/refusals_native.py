@@ -5,6 +5,7 @@ wrong meets the same rule; its field is the native name.
 """
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from connectors.sdk.faults import Fault
@@ -130,3 +131,11 @@ NATIVE_CASES = (
     *OWN,
     *SAID,
 )
+
+
+def elsewhere() -> dict[tuple[str, str], Path]:
+    """Rows that the tests of their own part play: (code, rule) → the test."""
+    root = Path(__file__).parents[2]
+    text = (Path(__file__).parent / "refusals_elsewhere.txt").read_text(encoding="utf-8")
+    rows = (line.split() for line in text.splitlines() if not line.startswith("#"))
+    return {(code, rule): root / where for code, rule, where in rows}
