@@ -77,6 +77,23 @@ def _is_base64(value: str) -> bool:
         return False
 
 
+def _of_parts() -> dict[type[Model], tuple[Check, ...]]:
+    """Names, addresses, contact points and relatives."""
+    return {
+        Relative: (
+            _matches("relationship", RELATIONSHIP),
+            ("sex", GENDERS.__contains__, NOT_IN_LIST),
+            ("birth_date", _is_date, BAD_FORMAT),
+        ),
+        Name: (("use", NAME_USES.__contains__, NOT_IN_LIST),),
+        Address: (("use", ADDRESS_USES.__contains__, NOT_IN_LIST),),
+        Telecom: (
+            ("system", TELECOM_SYSTEMS.__contains__, NOT_IN_LIST),
+            ("use", TELECOM_USES.__contains__, NOT_IN_LIST),
+        ),
+    }
+
+
 @cache
 def _checks() -> Mapping[type[Model], tuple[Check, ...]]:
     country = frozenset(countries().values()).__contains__
@@ -131,17 +148,7 @@ def _checks() -> Mapping[type[Model], tuple[Check, ...]]:
             _listed("priority", "priority"),
             _listed("special_requirements", "special_requirement"),
         ),
-        Relative: (
-            _matches("relationship", RELATIONSHIP),
-            ("sex", GENDERS.__contains__, NOT_IN_LIST),
-            ("birth_date", _is_date, BAD_FORMAT),
-        ),
-        Name: (("use", NAME_USES.__contains__, NOT_IN_LIST),),
-        Address: (("use", ADDRESS_USES.__contains__, NOT_IN_LIST),),
-        Telecom: (
-            ("system", TELECOM_SYSTEMS.__contains__, NOT_IN_LIST),
-            ("use", TELECOM_USES.__contains__, NOT_IN_LIST),
-        ),
+        **_of_parts(),
     }
 
 
