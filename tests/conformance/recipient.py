@@ -184,11 +184,9 @@ async def withdrawal(scene: Scene) -> None:
     await scene.status(referred, "revoked")
 
     async def asked() -> Any:
-        ref = await scene.world.admin.fetchval(
-            "select erasure_ref from delivery.erasure where referral_ref = $1 and sent_at is not null",
-            referred.referral_ref,
+        return await scene.world.admin.fetchval(
+            "select sent_at from delivery.erasure where referral_ref = $1", referred.referral_ref
         )
-        return ref
 
     await until(asked, "never asked to delete", seconds=60)
     row = await scene.world.admin.fetchrow(
@@ -210,18 +208,15 @@ async def withdrawal(scene: Scene) -> None:
     scene.tell("a withdrawal is one request to delete there; `deleted` comes back by polling")
 
 
-async def play(installation: Installation, proxy: Proxy, server: Server, tell: Tell) -> None:
+async def play(
+    installation: Installation, proxy: Proxy, server: Server, tell: Tell, scope: str = ""
+) -> None:
     """Every scene, in this order, against one server."""
-    orgs = (
-        Organisation(org="ong-norte", org_type="ngo", role="source"),
-        Organisation(org=ORG, url=proxy_url(proxy), answers="poll"),
+    recipient = Organisation(
+        org=ORG, url=proxy.url, token_url=proxy.token_url, answers="poll", scope=scope
     )
+    orgs = (Organisation(org="ong-norte", org_type="ngo", role="source"), recipient)
     async with running_world(installation.hub, installation.pg, orgs) as world:
         scene = Scene(world=world, server=server, proxy=proxy, tell=tell)
         for part in (deliver, faults, answers, withdrawal):
             await part(scene)
-
-
-def proxy_url(proxy: Proxy) -> str:
-    """Where the hub reaches the proxy."""
-    return proxy.tokens.audience.removesuffix("/oauth/token")

@@ -104,7 +104,7 @@ service_types_in = {services if self.role == "recipient" else "[]"}
 [connector]
 name = "fhir_r4"
 base_url = "{self.url}/fhir"
-token_url = "{self.token_url or self.url}/oauth/token"
+token_url = "{self.token_url or self.url + "/oauth/token"}"
 answers = "{self.answers}"
 scope = "{self.scope}"
 mapping_version = 1

@@ -56,7 +56,7 @@ class ConnectorTable(_Table):
     name: str
     base_url: str = ""
     token_url: str = ""
-    client_id: Annotated[str, Field(max_length=64)] = ""
+    client_id: Annotated[str, Field(min_length=1, max_length=64)] = "cauce"
     answers: Literal["patch", "poll"] = "patch"
     mapping_version: int = 1
     scope: Annotated[str, Field(max_length=256, pattern=r"^[ -~]*$")] = ""
