@@ -69,7 +69,9 @@ async def meet(hub: Hub, pg: Databases, shelters: list[Shelter]) -> Met:
         orgs = [Organisation(org="ong-norte", org_type="ngo", role="source")]
         for recorder, shelter in zip(recorders, shelters, strict=True):
             url = await stack.enter_async_context(join.recording(recorder, shelter.url))
-            orgs.append(Organisation(org=shelter.org, url=url, token_url=shelter.url))
+            orgs.append(
+                Organisation(org=shelter.org, url=url, token_url=f"{shelter.url}/oauth/token")
+            )
         world = await stack.enter_async_context(running_world(hub, pg, orgs))
         for shelter in shelters:
             switches = {"answers": [["received", 0], ["accepted", 0]]}
