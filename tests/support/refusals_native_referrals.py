@@ -115,7 +115,8 @@ _COMPLETED = "native: completes without outcome"
 NATIVE_REFERRAL_CASES: tuple[Case, ...] = (
     case(
         "native: another version", "conflict", "expected-version", "expected_version",
-        gives("native: another version", "accept", 1), _with(expected_version=99), kept=False, shape="native",
+        gives("native: another version", "accept", 1), _with(expected_version=99),
+        kept=False, shape="native",
     ),
     case(
         "native: resumes what is sent", "illegal-transition", "from-state", "command",

@@ -23,6 +23,7 @@ def register(subparsers: Any) -> None:
     every.add_argument("--case", help="of this case")
     every.add_argument("--before", help="accepted before this time (for the next page)")
     every.add_argument("--limit", type=int, default=50)
+    every.epilog = "example: cauce referral list --org ong-norte --limit 10 --json"
     late = verbs.add("overdue", "referrals that wait past their time", _overdue, _overdue_rows)
     late.add_argument("--from", dest="from_org", help="sent by this organisation")
     late.add_argument("--to", dest="to_org", help="sent to this organisation")
@@ -31,6 +32,10 @@ def register(subparsers: Any) -> None:
     late.epilog = "example: cauce referral overdue --from ong-norte --stage escalated"
     show = verbs.add("show", "one referral and its timeline", _show, print_timeline)
     show.add_argument("referral_ref")
+    show.epilog = "example: cauce referral show REF --json"
+    steps = verbs.add("timeline", "the steps of one referral alone", _timeline, _steps)
+    steps.add_argument("referral_ref")
+    steps.epilog = "example: cauce referral timeline REF --json"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,13 +70,20 @@ def _show(client: Client, args: argparse.Namespace) -> dict[str, Any]:
     return client.get(f"/admin/referrals/{args.referral_ref}")
 
 
+def _timeline(client: Client, args: argparse.Namespace) -> dict[str, Any]:
+    shown = _show(client, args)
+    return {"referral_ref": shown["referral_ref"], "timeline": shown["timeline"]}
+
+
 def print_timeline(answer: dict[str, Any]) -> None:
     """The referral, then a line for each step: time (UTC), event, custody leaf."""
     print_fields({name: value for name, value in answer.items() if name != "timeline"})
     print()
-    print_rows(
-        [_step(step) for step in answer["timeline"]], ("at", "seq", "event", "leaf", "about")
-    )
+    _steps(answer)
+
+
+def _steps(answer: dict[str, Any]) -> None:
+    print_rows([_step(step) for step in answer["timeline"]], STEPS)
 
 
 def _step(step: Mapping[str, Any]) -> dict[str, Any]:
