@@ -1,12 +1,11 @@
 """How a resource is answered: entity tags, what has not changed, how much the caller prefers.
 
 It guards that a write and a read of one version carry the same tag, and that nothing is left out of
-an answer but what the caller asked to be left out.
+an answer but what the caller asked to be left out. There is no Last-Modified: seconds would join
+what two recipients were shown at one moment (decision 0009); `meta.lastUpdated` is finer and own.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import format_datetime
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -24,10 +23,6 @@ def resource(
     """A resource by its version, whole or as the caller prefers; `url` when it was just made."""
     tag = f'W/"{version}"' if (version := body.get("meta", {}).get("versionId")) else None
     headers = {"etag": tag} if tag else {}
-    changed = body.get("meta", {}).get("lastUpdated")
-    if changed is not None:
-        at = datetime.fromisoformat(changed).astimezone(UTC)
-        headers["last-modified"] = format_datetime(at, usegmt=True)
     if url is not None:
         headers["location"] = f"{url}/{body['resourceType']}/{body['id']}"
     if call.request.method in _METHODS:
