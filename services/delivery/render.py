@@ -20,7 +20,7 @@ from schemas.codes import Lang
 from services.delivery.authority import Authorised
 from services.delivery.domain import Task, need_of, trimmed
 from services.delivery.intents import Standing
-from services.kit.aliases import alias
+from services.kit.aliases import alias, own_day
 from services.kit.partners import Partner
 from services.kit.ports.referral import ReferralState
 from services.kit.ports.vault import ReleaseResult
@@ -78,7 +78,7 @@ def outgoing(
         categories=granted.grant.categories,
         consent_until=granted.consent_until.astimezone(frame.zone).date(),
         response_due=due.astimezone(frame.zone).date() if due is not None else None,
-        today=now.astimezone(frame.zone).date(),
+        today=own_day(now, frame.zone),
         reveals=reveals,
         handles_labels=granted.partner.labels >= HANDLING,
         service_type=state.service_type,

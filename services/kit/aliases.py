@@ -6,9 +6,10 @@ referral for `task` and `service_request`, the consent for `consent`, the subjec
 case for `case`; a recipient's Patient id comes from the vault, which alone knows its pseudonym.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from typing import Literal
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from services.kit.crypto import hmac_sha256, uuid4_from
 
@@ -18,6 +19,17 @@ AliasKind = Literal["task", "service_request", "consent", "patient", "bundle", "
 def alias(key: bytes, kind: AliasKind, ref: UUID, org: str) -> UUID:
     """The id (version 4 in form) of one thing at one organisation."""
     return uuid4_from(hmac_sha256(key, b"alias", kind.encode(), ref.bytes, org.encode()))
+
+
+def own_day(at: datetime, zone: ZoneInfo) -> datetime:
+    """The day of an instant, as its first instant there.
+
+    A bare date would be truer, but FHIR compares `Task.authoredOn` with `lastModified` (inv-1), and
+    a date is neither before nor after an instant of that day. A second less, since `own_instant`
+    may be that much earlier.
+    """
+    day = (at - timedelta(seconds=1)).astimezone(zone).date()
+    return datetime.combine(day, time(), zone)
 
 
 def own_instant(key: bytes, referral_ref: UUID, version: int, org: str, at: datetime) -> datetime:

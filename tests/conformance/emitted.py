@@ -67,8 +67,13 @@ class Scene:
     async def refer(self, to_org: str, **changes: Any) -> Referred:
         """A referral of somebody new."""
         self.people += 1
-        changes = {"person": person(8_000_000 + self.people), "entry": f"{to_org}-casa"} | changes
-        return await self.world.refer(Sample(to_org=to_org, **changes).bundle())
+        sample = Sample(
+            person=person(8_000_000 + self.people),
+            to_org=to_org,
+            entry=f"{to_org}-casa",
+            **changes,
+        )
+        return await self.world.refer(sample.bundle())
 
     async def task(self, referred: Referred, org: str, status: str = "") -> Json:
         """A party's Task, once it has a status."""
@@ -117,7 +122,7 @@ class Scene:
 async def pushed(scene: Scene) -> None:
     """Deliveries, contact after acceptance, a partial and a whole withdrawal, at a FHIR server."""
     permits = (Permit(PULLING, "service_referral", ("pseudonymous_core",)),)
-    rich = {
+    rich: Json = {
         "rich": True,
         "service_type": "legal_counsel",
         "purpose": "legal_assistance",

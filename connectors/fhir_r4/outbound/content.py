@@ -5,7 +5,7 @@ here names the sender's record, another recipient or an instant of the sender.
 """
 
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -49,8 +49,8 @@ class Outgoing:
     categories: tuple[str, ...]
     consent_until: date
     response_due: date | None
-    today: date
-    """The day of this message in the cell's calendar: an instant would join two recipients."""
+    today: datetime
+    """First instant of this message's day in the cell: its own would join two recipients."""
     reveals: bool
     """Whether labels that reveal the phenomenon may go to this kind of recipient."""
     handles_labels: bool

@@ -24,7 +24,7 @@ from connectors.fhir_r4.outbound.content import (
 )
 from connectors.fhir_r4.status import task_view
 from schemas.codes import Lang, label
-from services.kit.aliases import AliasKind, alias, own_instant
+from services.kit.aliases import AliasKind, alias, own_day, own_instant
 from services.kit.needs import Need, need_for
 from services.kit.partners import Partner
 from services.kit.ports.consent import ConsentRecord, ConsentRule
@@ -108,7 +108,6 @@ def task(view: View, lang: Lang) -> Resource:
     """The Task."""
     state, base = view.state, view.frame.base
     shown = task_view(state.status)
-    day = state.created_at.astimezone(view.frame.zone).date().isoformat()
     business = system(base, "business_status")
     reason, outcome = state.reason_code, state.outcome
     return present(
@@ -126,7 +125,7 @@ def task(view: View, lang: Lang) -> Resource:
             "code": {"coding": [{"system": TASK_CODE, "code": "fulfill"}]},
             "focus": {"reference": f"ServiceRequest/{view.id('service_request')}"},
             "for": {"reference": f"Patient/{view.id('patient')}"} if view.is_source else None,
-            "authoredOn": day,
+            "authoredOn": own_day(state.created_at, view.frame.zone).isoformat(),
             "lastModified": view.changed_at,
             "requester": {"reference": f"Organization/{view.source}"},
             "owner": {"reference": f"Organization/{state.to_org}"},
@@ -278,10 +277,20 @@ def organization(base: str, partner: Partner, lang: Lang) -> Resource:
     }
 
 
+def _full_url(base: str, resource: Resource) -> str:
+    """What an entry is known by: its address, or, for what has none, its id alone."""
+    kind, name = resource["resourceType"], resource["id"]
+    return f"urn:uuid:{name}" if kind == "Parameters" else f"{base}/{kind}/{name}"
+
+
 def searchset(resources: list[Resource], self_url: str, next_url: str | None) -> Resource:
     """A searchset Bundle."""
     links = [{"relation": "self", "url": self_url}]
     if next_url is not None:
         links.append({"relation": "next", "url": next_url})
-    entries = [{"resource": one, "search": {"mode": "match"}} for one in resources]
+    base = self_url.rpartition("/fhir/")[0] + "/fhir"
+    entries = [
+        {"fullUrl": _full_url(base, one), "resource": one, "search": {"mode": "match"}}
+        for one in resources
+    ]
     return present({"resourceType": "Bundle", "type": "searchset", "link": links, "entry": entries})
