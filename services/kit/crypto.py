@@ -76,6 +76,11 @@ def hmac_sha256(key: bytes, *parts: bytes) -> bytes:
     return hmac.digest(key, joined(*parts), "sha256")
 
 
+def mac_sha256(key: bytes, message: bytes) -> bytes:
+    """HMAC-SHA-256 over one message as it is, 32 bytes; for formats of others."""
+    return hmac.digest(key, message, "sha256")
+
+
 def hkdf(key: bytes, info: bytes) -> bytes:
     """A 32-byte key for the use that `info` names, from a uniformly random key (RFC 5869)."""
     return HKDF(algorithm=hashes.SHA256(), length=KEY_BYTES, salt=None, info=info).derive(key)
