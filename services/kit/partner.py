@@ -12,7 +12,7 @@ from typing import Any
 
 from services.kit.entry import Entry, read_entry
 
-__all__ = ["Agreement", "Connector", "Entry", "Partner", "read_partner"]
+__all__ = ["Agreement", "Connector", "Entry", "Partner", "Webhook", "read_partner"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +48,17 @@ class Connector:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Webhook:
+    """Where a partner takes webhooks, and how they and its answers are signed."""
+
+    url: str = field(repr=False)
+    scheme: str
+    """v1a: with our own key, its answers with one of `public_keys`; v1: with a shared secret."""
+    public_keys: tuple[str, ...] = ()
+    """Its keys as `whpk_…`; two while they change."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Partner:
     """A partner organisation (`wire.md` §8)."""
 
@@ -69,6 +80,7 @@ class Partner:
     labels: frozenset[str]
     status: str
     services: tuple[Entry, ...]
+    webhook: Webhook | None = None
 
     def in_force(self, day: date) -> bool:
         """Whether the partner is active and its agreement covers this day."""
@@ -101,7 +113,15 @@ def read_partner(org: str, version: int, record: Mapping[str, Any]) -> Partner:
         labels=frozenset(record["labels"]),
         status=record["status"],
         services=tuple(read_entry(org, one) for one in record["services"]),
+        webhook=_webhook(record.get("webhook")),
     )
+
+
+def _webhook(record: Mapping[str, Any] | None) -> Webhook | None:
+    if record is None:
+        return None
+    keys = tuple(record["public_keys"])
+    return Webhook(url=record["url"], scheme=record["scheme"], public_keys=keys)
 
 
 def _agreement(record: Mapping[str, Any]) -> Agreement:

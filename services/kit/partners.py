@@ -18,9 +18,9 @@ import orjson
 
 from services.kit.db import Unavailable
 from services.kit.entry import Entry
-from services.kit.partner import Agreement, Connector, Partner, read_partner
+from services.kit.partner import Agreement, Connector, Partner, Webhook, read_partner
 
-__all__ = ["Agreement", "Connector", "Entry", "Partner", "Partners", "read_partner"]
+__all__ = ["Agreement", "Connector", "Entry", "Partner", "Partners", "Webhook", "read_partner"]
 
 REFRESH_SECONDS: Final = 1.0
 STALE_SECONDS: Final = 10.0

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from connectors.sdk.egress import check_url, private_networks
 from connectors.sdk.errors import Refuse
 from connectors.sdk.manifest import Manifest
+from connectors.webhook.signing import SigningError, key_bytes
 from schemas.codes import is_code
 from services.gateway.admin.faults import FieldFault
 from services.gateway.directory.models import EntryBody
@@ -62,6 +63,14 @@ class ConnectorTable(_Table):
     scope: Annotated[str, Field(max_length=256, pattern=r"^[ -~]*$")] = ""
 
 
+class WebhookTable(_Table):
+    """`[webhook]`: where webhooks go; a shared secret is a named file and never here."""
+
+    url: Annotated[str, Field(min_length=1, max_length=512)]
+    scheme: Literal["v1a", "v1"] = "v1a"
+    public_keys: Annotated[tuple[str, ...], Field(max_length=4)] = ()
+
+
 class ServiceTable(EntryBody):
     """`[[services]]`: an entry of the directory, as its owner may write it later."""
 
@@ -86,6 +95,7 @@ class PartnerTable(_Table):
     labels: Annotated[tuple[Annotated[str, Field(pattern=r"^[A-Z]{1,16}$")], ...], Field()] = ()
     agreement: AgreementTable
     connector: ConnectorTable | None = None
+    webhook: WebhookTable | None = None
     jwks: Mapping[str, Any] = Field(default_factory=dict)
     services: Annotated[tuple[ServiceTable, ...], Field(max_length=200)] = ()
 
@@ -140,6 +150,7 @@ def read_file(text: str, jwks: object, known: Known) -> Read:
         *_agreement_faults(table.agreement),
         *_key_faults(table.jwks),
         *_connector_faults(table, known),
+        *_webhook_faults(table, known),
         *_entry_faults(table, known),
     ]
     return Read(table=None if faults else table, faults=faults)
@@ -215,6 +226,20 @@ def _connector_faults(table: PartnerTable, known: Known) -> Iterator[FieldFault]
             yield from _address_faults(f"connector.{name}", value, known)
         elif called and "recipient" in table.roles:
             yield FieldFault(f"connector.{name}", "required")
+
+
+def _webhook_faults(table: PartnerTable, known: Known) -> Iterator[FieldFault]:
+    hook = table.webhook
+    if hook is None:
+        if table.transport == "webhook":
+            yield FieldFault("webhook", "required")
+        return
+    yield from _address_faults("webhook.url", hook.url, known)
+    for number, key in enumerate(hook.public_keys):
+        try:
+            key_bytes(key, "whpk_")
+        except SigningError as error:
+            yield FieldFault(f"webhook.public_keys.{number}", error.rule)
 
 
 def _address_faults(place: str, url: str, known: Known) -> Iterator[FieldFault]:
