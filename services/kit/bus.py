@@ -17,7 +17,6 @@ from aiokafka.structs import TopicPartition
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker, KafkaMessage
 from faststream.security import SASLScram512
-from kafka.admin import KafkaAdminClient, OffsetSpec
 
 from schemas.codec import DecodeError
 from services.kit.consuming import Consumer
@@ -79,6 +78,8 @@ class Broker:
         self._flight = asyncio.Lock()
         self._wanted = asyncio.Event()
         self._kafka: Any = None
+        self._done: dict[TopicPartition, int] = {}
+        """Per partition of ours, the offset up to which everything is handled."""
 
     async def run(self) -> None:
         """Consume until cancelled; raises when Kafka cannot be reached at all."""
@@ -119,6 +120,7 @@ class Broker:
             await self._arrived(message)
 
         self._held.clear()
+        self._done.clear()
         self._wanted.clear()
         try:
             await broker.start()
@@ -175,6 +177,7 @@ class Broker:
         if not self._held:
             self._held_since = time.monotonic()
         self._held.append(record)
+        self._done.setdefault(TopicPartition(record.topic, record.partition), record.offset)
         if self.consumer.wants(record):
             self._wanted.set()
 
@@ -210,6 +213,7 @@ class Broker:
             offsets[place] = max(offsets.get(place, 0), record.offset + 1)
         if not offsets or self._kafka is None:
             return
+        self._done.update(offsets)
         try:
             await self._kafka.commit(offsets)
         except (KafkaError, ValueError) as error:
@@ -219,26 +223,19 @@ class Broker:
     async def measure(self) -> None:
         """Set the lag gauge every 15 s."""
         while True:
-            lag = await asyncio.to_thread(self._lag)
-            self._metrics.set("cauce_consumer_lag", lag, consumer=self._subscription.consumer)
+            self._metrics.set(
+                "cauce_consumer_lag", self._lag(), consumer=self._subscription.consumer
+            )
             await asyncio.sleep(LAG_SECONDS)
 
     def _lag(self) -> int:
-        client = KafkaAdminClient(
-            bootstrap_servers=self._settings.kafka_bootstrap,
-            security_protocol=self._settings.kafka_security,
-            sasl_mechanism="SCRAM-SHA-512",
-            sasl_plain_username=self._service,
-            sasl_plain_password=kafka_password(self._settings, self._service),
-            bootstrap_timeout_ms=5_000,
+        """Records of our partitions that are not handled yet, by what the last fetch told."""
+        if self._kafka is None:
+            return 0
+        ends = {place: self._kafka.highwater(place) for place in self._kafka.assignment()}
+        return sum(
+            max(0, end - self._done[p]) for p, end in ends.items() if end and p in self._done
         )
-        try:
-            consumer = self._subscription.consumer
-            group = client.list_group_offsets([consumer]).get(consumer, {})
-            ends = client.list_partition_offsets(dict.fromkeys(group, OffsetSpec.LATEST))
-            return sum(max(0, ends[tp].offset - group[tp].offset) for tp in group)
-        finally:
-            client.close()
 
 
 async def _whole(message: KafkaMessage) -> KafkaMessage:
