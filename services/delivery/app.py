@@ -13,6 +13,7 @@ from services.delivery.authority import Authority
 from services.delivery.confirming import Confirmer
 from services.delivery.consumer import TYPES, Consumer
 from services.delivery.links import Links
+from services.delivery.notifying import Notifier
 from services.delivery.outcomes import Recorder
 from services.delivery.poller import poll
 from services.delivery.reads import Reads
@@ -21,6 +22,7 @@ from services.delivery.subscribing import Hook, subscribing
 from services.delivery.sweeps import sweep
 from services.delivery.worker import Parts, Worker
 from services.kit.bus import Subscription
+from services.kit.hookkeys import HookKeys
 from services.kit.lead import run_as_leader
 from services.kit.partners import Partners
 from services.kit.ports.consent import Consent
@@ -73,6 +75,7 @@ async def build(rt: Runtime) -> Service:
                 "delivery-subscriptions",
                 partial(subscribing, parts, known, _hook(rt, parts)),
             ),
+            partial(run_as_leader, rt, "delivery-notifications", Notifier(parts).run),
         ],
         close=[parts.links.close],
     )
@@ -107,7 +110,12 @@ async def make_parts(rt: Runtime) -> Parts:
         ),
         recorder=Recorder(pool, rt.clock, rt.metrics, cell=settings.cell),
         confirmer=Confirmer(pool, referral, cell=settings.cell),
-        links=Links(Http(networks, seconds=settings.call_seconds), settings.secret("client.es384")),
+        links=Links(
+            Http(networks, seconds=settings.call_seconds),
+            settings.secret("client.es384"),
+            HookKeys(settings.secrets_dir),
+            settings.public_url,
+        ),
         vault=rt.port(Vault),
         referral=referral,
         frame=Frame(

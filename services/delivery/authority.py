@@ -230,7 +230,7 @@ def _intent(one: Judged, grant: Grant) -> Intent:
         purpose=ask.purpose,
         source_org=ask.source_org,
         confidentiality=ask.confidentiality,
-        data_categories=grant.categories,
+        data_categories=() if ask.announced else grant.categories,
         legal_basis=decision.legal_basis or "consent",
         consent_ref=grant.consent_ref,
         consent_version=grant.consent_version,

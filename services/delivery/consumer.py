@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 from schemas import (
     ConsentExpired,
     ConsentWithdrawn,
+    ReferralAnswerDue,
     ReferralCompleted,
     ReferralDelivered,
     ReferralDeliveryFailed,
@@ -21,7 +22,7 @@ from schemas import (
     ReferralSent,
     ReferralStatusChanged,
 )
-from services.delivery import erasures, intents, store, subscriptions
+from services.delivery import erasures, intents, notifications, store, subscriptions
 from services.delivery.domain import ACCEPTED, NARROWED, Task
 from services.kit.aliases import alias
 from services.kit.bus import Received
@@ -33,6 +34,7 @@ from services.kit.subscriptions import Subscriptions
 TYPES: Final = frozenset(
     {
         "referral.sent",
+        "referral.answer_due",
         "referral.status_changed",
         "referral.delivered",
         "referral.delivery_failed",
@@ -95,12 +97,10 @@ class Consumer:
             self._plan(plan, item.event)
         partly = await intents.holders(conn, plan.narrowed)
         await self._queue(conn, plan, {r["referral_ref"] for r in partly})
-        await subscriptions.note(
-            conn,
-            [item.event for item in received],
-            await self._subscriptions.all(),
-            self._alias_key,
-        )
+        events = [item.event for item in received]
+        known, partners = await self._subscriptions.all(), await self._partners.all()
+        await subscriptions.note(conn, events, known, self._alias_key)
+        await notifications.note(conn, events, partners, self._alias_key)
         await self._take_back(conn, plan, partly)
         if plan.tasks or plan.updates:
             step("delivery.queued")
@@ -126,6 +126,8 @@ class Consumer:
                 self._lost(plan, event, "expired")
             case ReferralDelivered() | ReferralDeliveryFailed() | ReferralCompleted():
                 pass  # subscribers are told; nothing is queued or taken back
+            case ReferralAnswerDue():
+                pass  # parties with a webhook are told
             case _:
                 raise TypeError("an event that delivery does not handle")
 

@@ -71,6 +71,8 @@ class Ask:
     categories: tuple[str, ...]
     vault_version: int
     task: Task | None = None
+    announced: bool = False
+    """Only told that there is something: nothing of the vault leaves."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,6 +8,7 @@ process that is gone.
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
+from uuid import UUID
 
 from services.delivery import erasures, intents, store
 from services.delivery.domain import Outcome, Task
@@ -40,15 +41,17 @@ async def _lost_tasks(parts: Parts) -> int:
     return len(tasks)
 
 
-async def _used(parts: Parts, found: Sequence[Intent]) -> set[object]:
+async def _used(parts: Parts, found: Sequence[Intent]) -> set[UUID]:
     if not found:
         return set()
     states = await parts.vault.grants([i.grant_ref for i in found])
     late = {i.grant_ref: i.deadline for i in found}
-    return {s.grant_ref for s in states if s.used_at is not None or s.now < late[s.grant_ref]}
+    used = {s.grant_ref for s in states if s.used_at is not None or s.now < late[s.grant_ref]}
+    # What was only announced never was the vault's: it may have arrived.
+    return used | {i.grant_ref for i in found if not i.data_categories}
 
 
-def _of_lost(task: Task, intent: Intent | None, used: set[object]) -> Outcome:
+def _of_lost(task: Task, intent: Intent | None, used: set[UUID]) -> Outcome:
     ref = intent.grant_ref if intent is not None else None
     return Outcome(
         result="unknown" if ref in used else "not_sent",

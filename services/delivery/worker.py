@@ -6,8 +6,9 @@ while a partner is called, and a slow partner occupies its own slots only.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, TypeVar
@@ -18,6 +19,7 @@ from connectors.fhir_r4.client import Call, FhirClient
 from connectors.fhir_r4.outbound import bundle
 from connectors.sdk.errors import ConnectorError, Refuse
 from services.delivery import erasures, intents, store
+from services.delivery.announcing import Announcer
 from services.delivery.authority import CHANGED, NOT_OURS, Authorised, Authority, Denied
 from services.delivery.confirming import Confirmer
 from services.delivery.domain import (
@@ -84,6 +86,7 @@ class Worker:
         self._running: dict[asyncio.Task[None], str] = {}
         self._vault_seen = 0.0
         self._vault_away = False
+        self._announcer = Announcer(parts, time.monotonic)
         window = parts.window_ms
         self._read = _batched(parts.referral.read, window)
         self._standing = _batched(partial(intents.standing, parts.pool), window)
@@ -158,7 +161,7 @@ class Worker:
         return {
             org: min(partner.concurrency or cap, cap)
             for org, partner in known.items()
-            if partner.transport == "push" and partner.connector is not None
+            if _is_called(partner)
         }
 
     async def _guarded(self, task: Task) -> None:
@@ -172,6 +175,9 @@ class Worker:
         partner = await self._parts.partners.get(task.to_org)
         if state is None or partner is None or state.status in CLOSED:
             await self._record(Outcome(result="suppressed", rule="referral-closed", task=task))
+            return
+        if partner.transport == "webhook":
+            await self._announce(task, state, partner)
             return
         try:
             client = self._parts.links.client(partner)
@@ -250,6 +256,30 @@ class Worker:
             Outcome(result="disclosed", rule="taken", task=task, grant_ref=grant.grant_ref)
         )
 
+    async def _announce(self, task: Task, state: ReferralState, partner: Partner) -> None:
+        """Tell that there is something; what, is decided when the partner reads it."""
+        need = need_of(state, partner.org_type)
+        if need is None:
+            rule = "facts-gone" if state.service_type is None else "service-type-not-referred"
+            await self._record(_suppressed(task, Denied(rule=rule)))
+            return
+        if task.kind == "update":  # the partner hears of the change itself, as of any other
+            await self._record(Outcome(result="no_news", rule="no-news", task=task))
+            return
+        ask = replace(_ask(task, state, categories_now(state, need)), announced=True)
+        granted = await self._authorise(ask)
+        if isinstance(granted, Denied):
+            await self._denied(task, granted)
+            return
+        ref, note = granted.grant.grant_ref, self._announcer.sent(task.task_id, state)
+        try:
+            await self._announcer.tell(partner, note, deadline=granted.until, on_write=_calling)
+        except ConnectorError as error:
+            await self._failed(after_failure(task, error, ref))
+            return
+        step("delivery.called")
+        await self._done(Outcome(result="disclosed", rule="taken", task=task, grant_ref=ref))
+
     async def _source(self, state: ReferralState) -> Partner:
         found = await self._parts.partners.get(state.from_org)
         if found is None:
@@ -283,7 +313,7 @@ class Worker:
         try:
             if partner is None:
                 raise Refuse("recipient-unknown", "Task.owner")
-            answer = await self._request_erasure(parts.links.client(partner), erasure)
+            answer = await self._request_erasure(partner, erasure)
         except ConnectorError as error:
             failed = after_failure(task, error, None)
             await self._record(failed)
@@ -298,9 +328,12 @@ class Worker:
         await self._record(Outcome(result="disclosed", rule="requested", task=task))
 
     async def _request_erasure(
-        self, client: FhirClient, erasure: erasures.Erasure
+        self, partner: Partner, erasure: erasures.Erasure
     ) -> dict[str, object]:
-        frame = self._parts.frame
+        if partner.transport == "webhook":
+            await self._announcer.tell(partner, self._announcer.erasure(erasure))
+            return {}
+        frame, client = self._parts.frame, self._parts.links.client(partner)
         ref = erasure.task_id  # of this round, so that a repeat is not taken for the first
         body = bundle.erasure(
             base=frame.base,
@@ -323,6 +356,12 @@ def _batched(
         return list(await call(items))
 
     return Batcher(handle, window_ms, retry_singly=retry_singly)
+
+
+def _is_called(partner: Partner) -> bool:
+    """Whether the hub calls this partner, and does not wait for its reads."""
+    reachable = {"push": partner.connector, "webhook": partner.webhook}
+    return reachable.get(partner.transport) is not None
 
 
 def _calling() -> None:

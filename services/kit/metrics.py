@@ -110,6 +110,18 @@ METRICS: Final = (
         labels={"state": frozenset({"requested", "active", "error", "off"})},
     ),
     Metric(
+        name="cauce_webhook_notes",
+        kind="gauge",
+        help="Notes of changes to partners' webhooks that wait or were given up.",
+        labels={"state": frozenset({"queued", "dropped", "failed"})},
+    ),
+    Metric(
+        name="cauce_webhook_calls_total",
+        kind="counter",
+        help="Calls of partners' webhooks for notes of changes, by what became of them.",
+        labels={"outcome": frozenset({"done", "repeated", "dropped", "failed"})},
+    ),
+    Metric(
         name="cauce_consumer_lag",
         kind="gauge",
         help="Records of the log a consumer has not committed.",

@@ -8,7 +8,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from services.delivery import erasures, intents, store
+from services.delivery import erasures, intents, notifications, store
 from services.kit.ports.referral import ReferralQuery
 from services.referral import store as referrals
 from tests.support.servers import Databases
@@ -36,7 +36,13 @@ insert into delivery.intent
 insert into delivery.erasure (erasure_ref, case_ref, referral_ref, to_org, source_org,
     confidentiality, due_at) select gen_random_uuid(), case_ref, referral_ref, to_org, source_org,
     confidentiality, now() from delivery.task;
+insert into delivery.notification (notification_id, org, channel, side, type, subject, version,
+    status, at, state)
+    select gen_random_uuid(), to_org, 'webhook', 'to', 'cauce.referral.status_changed',
+           referral_ref, 2, 'accepted', now(), (array['done', 'queued'])[1 + seq % 2]
+      from delivery.task;
 analyze delivery.task; analyze delivery.intent; analyze delivery.erasure;
+analyze delivery.notification;
 """
 
 
@@ -104,4 +110,11 @@ async def test_no_hot_statement_scans_a_table(pools: dict[str, Any]) -> None:
     lost = [(t.case_ref, t.to_org, t.purpose, ("pseudonymous_core",)) for t in held]
     assert await intents.holders(delivery, lost)
     assert await intents.standing(delivery, [(t.case_ref, t.to_org) for t in held])
+    notes = await notifications.due(delivery, {"refugio-1": 16, "refugio-2": 16}, [uuid4()])
+    assert notes
+    at_once = timedelta()
+    await notifications.end(
+        delivery, [(n.notification_id, "done", "taken", at_once) for n in notes]
+    )
+    await notifications.tidy(delivery)
     assert {name: await scans(pool, name) for name, pool in pools.items()} == before

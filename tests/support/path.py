@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path as Folder
 from typing import Any
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
@@ -38,6 +39,7 @@ from services.delivery.worker import Parts, Worker
 from services.kit.crypto import ed25519_public, new_es384_pem, random_bytes, verify_ed25519
 from services.kit.doors import Given, consent_record
 from services.kit.exchange import put_events
+from services.kit.hookkeys import HookKeys
 from services.kit.logs import Log
 from services.kit.metrics import Metrics
 from services.kit.partners import Partners
@@ -56,6 +58,7 @@ from tests.support.servers import Databases
 
 CELL = "cell-demo"
 BASE = "https://cauce.example/fhir"
+HUB = "https://hub.example"
 ZONE = ZoneInfo("America/Bogota")
 
 
@@ -305,7 +308,9 @@ def _taking(parts: Parts, worker: Worker) -> delivery_consumer.Consumer:
 
 
 @asynccontextmanager
-async def running_path(pg: Databases, pem: bytes = b"") -> AsyncIterator[Path]:
+async def running_path(
+    pg: Databases, pem: bytes = b"", hook_keys: Folder = Folder("no-keys")
+) -> AsyncIterator[Path]:
     names = ("gateway", "consent", "referral", "delivery")
     pools = {n: await asyncpg.create_pool(pg.dsn(n), min_size=0, max_size=8) for n in names}
     admin = await asyncpg.connect(pg.admin_dsn)
@@ -326,7 +331,7 @@ async def running_path(pg: Databases, pem: bytes = b"") -> AsyncIterator[Path]:
         ),
         recorder=Recorder(pools["delivery"], now, metrics, cell=CELL),
         confirmer=Confirmer(pools["delivery"], commands, cell=CELL),
-        links=Links(http, pem or new_es384_pem()),
+        links=Links(http, pem or new_es384_pem(), HookKeys(hook_keys), HUB),
         vault=vault,  # type: ignore[arg-type] # the methods that are used
         referral=commands,
         frame=Frame(base=BASE, zone=ZONE, alias_key=alias_key),
