@@ -8,7 +8,7 @@ N ?= 2000
 UV_COMPILE := uv pip compile -q --generate-hashes --no-emit-index-url --no-header --no-annotate
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help install install-dev run down test check bench lint types imports unit withdrawals lock clean crash schemas
+.PHONY: help install install-dev run down test check bench lint types imports unit withdrawals lock clean conformance crash schemas
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -64,6 +64,9 @@ withdrawals: $(INSTALLED_DEV) ## Withdrawals aimed at calls under way, with kill
 
 crash: $(INSTALLED_DEV) ## Kill -9 of every part at every step, the full product (20 minutes)
 	$(BIN)/python -m tests.crash --full
+
+conformance: $(INSTALLED_DEV) ## Strangers' validator, servers and clients (DATA=profiles; needs Node and Maven artifacts; ~10 minutes)
+	$(BIN)/python -m tests.conformance $(if $(DATA),--data $(DATA)) $(foreach P,$(PART),--only $(P))
 
 schemas: $(INSTALLED_DEV) ## After a change of an .avsc: write the classes and give new schemas an id
 	$(BIN)/python -m schemas.generate

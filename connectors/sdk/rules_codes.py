@@ -33,6 +33,8 @@ LANGUAGE = re.compile(r"[a-z]{2,3}")
 ADMIN1 = re.compile(r"[A-Z]{2}-[A-Z0-9]{1,3}")
 RELATIONSHIP = re.compile(r"[A-Z0-9]{1,12}")
 MONTH = re.compile(r"[0-9]{4}-(?:0[1-9]|1[0-2])")
+ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+")
+"""A system that says the same everywhere; a relative one would make what we deliver invalid."""
 TOKEN = re.compile(r"[a-z0-9][a-z0-9._-]{1,63}")
 MARITAL_CODES = frozenset({"A", "C", "D", "I", "L", "M", "P", "S", "T", "U", "W"})
 GIVERS = frozenset({"self", "caregiver", "legal_guardian"})
@@ -186,6 +188,8 @@ def check_person(person: Person, report: Report) -> None:
             report.add("required", f"person.photos[{place}].data", "element")
         elif not _is_base64(photo.data):
             report.add("structure", f"person.photos[{place}].data", "bad-format")
+        if photo.data is not None and not photo.content_type:
+            report.add("required", f"person.photos[{place}].content_type", "element")
 
 
 def check_case(case: Case, report: Report) -> None:
@@ -215,9 +219,11 @@ def _each(models: Iterable[Model], path: str, report: Report) -> None:
 
 def _identifiers(found: tuple[Identifier, ...], path: str, report: Report) -> None:
     for place, one in enumerate(found):
+        at = path if path.endswith("requisition") else f"{path}[{place}]"
         if not one.value.strip():
-            at = path if path.endswith("requisition") else f"{path}[{place}]"
             report.add("required", f"{at}.value", "element")
+        if one.system is not None and not ABSOLUTE.fullmatch(one.system):
+            report.add("structure", f"{at}.system", "bad-format")
 
 
 def _telecom(found: tuple[Telecom, ...], path: str, report: Report) -> None:
@@ -239,5 +245,7 @@ def _coded(
     for place, one in enumerate(found):
         if one.text is not None:
             report.add("unsupported", f"{path}[{place}].text", "element")
+        if not ABSOLUTE.fullmatch(one.system):
+            report.add("structure", f"{path}[{place}].system", "bad-format")
         if not known(one):
             report.add("code-invalid", f"{path}[{place}]", "unmapped")

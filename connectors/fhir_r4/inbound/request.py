@@ -9,7 +9,14 @@ from zoneinfo import ZoneInfo
 from connectors.fhir_r4.inbound.bundle import MAIN, Entries, Entry
 from connectors.fhir_r4.inbound.extensions import Found
 from connectors.fhir_r4.inbound.tables import pairs, rows
-from connectors.fhir_r4.inbound.values import codes_in, has_code, identifier, identifiers, period
+from connectors.fhir_r4.inbound.values import (
+    code_of,
+    codes_in,
+    has_code,
+    identifier,
+    identifiers,
+    period,
+)
 from connectors.sdk.report import Report
 from connectors.sdk.tables import condition_field
 from connectors.sdk.types import Case, Coded, Referral
@@ -18,6 +25,7 @@ from schemas.codes import code_lists, codes, is_code
 TASK_CODE = "http://hl7.org/fhir/CodeSystem/task-code"
 CONFIDENTIALITY = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"
 VERIFICATION = "http://terminology.hl7.org/CodeSystem/condition-ver-status"
+TRUE = ("unconfirmed", "provisional", "differential", "confirmed")
 NOT_TRUE = ("refuted", "entered-in-error")
 
 
@@ -261,5 +269,7 @@ def _check_condition(entry: Entry, entries: Entries, report: Report) -> None:
     status = entry.resource.get("verificationStatus")
     if any(has_code(status, VERIFICATION, code) for code in NOT_TRUE):
         report.add("value-invalid", f"{entry.path}.verificationStatus", "fixed-value")
+    elif status is not None:
+        code_of(status, VERIFICATION, TRUE, f"{entry.path}.verificationStatus", report)
     if "code" not in entry.resource:
         report.add("required", f"{entry.path}.code", "element")
