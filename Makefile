@@ -65,7 +65,7 @@ withdrawals: $(INSTALLED_DEV) ## Withdrawals aimed at calls under way, with kill
 crash: $(INSTALLED_DEV) ## Kill -9 of every part at every step, the full product (20 minutes)
 	$(BIN)/python -m tests.crash --full
 
-conformance: $(INSTALLED_DEV) ## Strangers' validator, servers and clients (DATA=profiles; needs Node and Maven artifacts; ~10 minutes)
+conformance: $(INSTALLED_DEV) ## Strangers' validator, servers and clients (DATA=profiles; needs Node and Maven artifacts; ~4 minutes)
 	$(BIN)/python -m tests.conformance $(if $(DATA),--data $(DATA)) $(foreach P,$(PART),--only $(P))
 
 schemas: $(INSTALLED_DEV) ## After a change of an .avsc: write the classes and give new schemas an id
