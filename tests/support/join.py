@@ -19,8 +19,10 @@ import orjson
 from aiohttp import web
 
 UUIDS: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-DAY: Final = re.compile(r"^\d{4}(-\d{2}(-\d{2})?)?$|^\d{1,2}$")
-"""Calendar days, and versions of a referral, which are small numbers."""
+DAY: Final = re.compile(r"^\d{4}(-\d{2}(-\d{2}(T00:00:00-05:00)?)?)?$|^\d{1,2}$")
+"""Calendar days, bare or as their first instant in the cell (which says no more), and versions of a
+referral, which are small numbers.
+"""
 USUAL: Final = 0.95
 TRANSPORT: Final = frozenset({"content-length", "transfer-encoding", "connection", "date", "etag"})
 """Headers of the connection itself. `Date` is the hub's clock, `ETag` a version number; sizes are
