@@ -32,6 +32,8 @@ from services.gateway.fhir.people import People
 from services.gateway.fhir.reads import KINDS, Directory, Reads
 from services.gateway.fhir.render import Frame
 from services.gateway.fhir.tasks import Tasks
+from services.gateway.hooks import app as hooks_app
+from services.gateway.hooks.api import Hooks
 from services.gateway.http import Surface, fhir
 from services.gateway.indicators import app as indicators
 from services.gateway.intake import keys as keying
@@ -41,6 +43,7 @@ from services.gateway.intake.build import Incoming, Parts
 from services.gateway.intake.formats import warm_up
 from services.gateway.intake.service import Cell, Intake
 from services.gateway.native import app as native_app
+from services.gateway.native.erasures import Erasures
 from services.gateway.native.intake import intake_routes
 from services.gateway.registry.api import registry_routes
 from services.gateway.subscriptions import app as subscriptions
@@ -48,6 +51,7 @@ from services.gateway.views import Keys as ViewKeys
 from services.gateway.views import Views
 from services.kit.batcher import Batcher
 from services.kit.crypto import hkdf
+from services.kit.hookkeys import HookKeys
 from services.kit.lead import run_as_leader
 from services.kit.partners import Partners
 from services.kit.ports.consent import Consent
@@ -72,7 +76,7 @@ async def build(rt: Runtime) -> Service:
         *_discovery(rt, surface),
         *(surface.route(operations.submit(path), intake_handler(intake)) for path in SUBMIT),
         *intake_routes(surface, intake),
-        *_reads(rt, pool, partners, surface),
+        *_reads(rt, pool, partners, surface, access),
         *directory.routes(rt, pool, partners, surface),
         *indicators.routes(rt, pool, partners, surface),
         *_subscriptions(rt, pool, surface),
@@ -197,7 +201,9 @@ def _subscriptions(rt: Runtime, pool: asyncpg.Pool, surface: Surface) -> list[Ro
     return subscriptions.routes(surface, handlers)
 
 
-def _reads(rt: Runtime, pool: asyncpg.Pool, partners: Partners, surface: Surface) -> list[Route]:
+def _reads(
+    rt: Runtime, pool: asyncpg.Pool, partners: Partners, surface: Surface, access: auth.Access
+) -> list[Route]:
     """Task, content, consent and directory."""
     settings, referral, consent = rt.settings, rt.port(Referral), rt.port(Consent)
     alias_key, index_key = settings.secret("alias.key"), settings.secret("index.key")
@@ -235,8 +241,11 @@ def _reads(rt: Runtime, pool: asyncpg.Pool, partners: Partners, surface: Surface
     aborts = Aborts(views, answers, content_keys, settings.public_url)
     people = People(pool, rt.port(Vault), settings.public_url)
     audit = Audit(views, referral, public_url=settings.public_url, cell=settings.cell)
+    erasures = Erasures(views, rt.port(Delivery), frame.zone)
+    hooks = Hooks(access, views, answers, erasures, HookKeys(settings.secrets_dir), rt.clock)
     return [
         *native_app.routes(surface, views, referral, rt.port(Delivery), answers, frame.zone),
+        *hooks_app.routes(surface, hooks),
         surface.route(operations.PATIENT_SEARCH, people.search),
         surface.route(operations.PATIENT_BY_URL, people.refuse),
         surface.route(operations.AUDIT_SEARCH, audit.search),

@@ -18,7 +18,7 @@ from starlette.routing import Match, Route
 from connectors.sdk.faults import Faults
 from connectors.sdk.strict import DEFAULT
 from services.gateway.auth.service import Access, Caller
-from services.gateway.operation import Operation
+from services.gateway.operation import NATIVE_PATHS, Operation
 from services.kit.db import is_infrastructure_fault
 from services.kit.errors import Refused, language, outcome, problem
 from services.kit.logs import Log
@@ -175,7 +175,7 @@ class Surface:
 
 
 def _is_native(request: Request) -> bool:
-    return request.url.path.startswith("/v1/")
+    return request.url.path.startswith(NATIVE_PATHS)
 
 
 def _check_query(request: Request, operation: Operation) -> None:

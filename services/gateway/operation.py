@@ -6,10 +6,12 @@ ones that `http.Surface` enforces.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel
 
+NATIVE_PATHS: Final = ("/v1/", "/hooks/")
+"""Where refusals are problem documents."""
 Content = type[BaseModel] | str
 """A model of ours, or the name of a FHIR resource type."""
 
@@ -50,4 +52,4 @@ class Operation:
     @property
     def is_fhir(self) -> bool:
         """Whether its refusals are OperationOutcomes."""
-        return not self.path.startswith("/v1/")
+        return not self.path.startswith(NATIVE_PATHS)

@@ -50,11 +50,15 @@ class Views:
 
     async def target(self, call: Call, kind: str) -> store.Target:
         """What the id in the path is to the caller; 404 when it is nothing to it."""
+        return await self.named(call.org, kind, call.request.path_params["id"])
+
+    async def named(self, org: str, kind: str, name: str) -> store.Target:
+        """What an id is to an organisation; 404 when it is nothing to it."""
         try:
-            alias = UUID(call.request.path_params["id"])
+            alias = UUID(name)
         except ValueError:
             raise Refused.of("not-found", "resource") from None
-        found = await self._targets((call.org, kind, alias))
+        found = await self._targets((org, kind, alias))
         if found is None:
             raise Refused.of("not-found", "resource")
         return found

@@ -6,7 +6,7 @@ sealed facts with keys at most five seconds old.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -110,7 +110,7 @@ class Commands:
         earlier = await self._judge.before([before[r].state for r in asking if r in before])
         async with self._pool.acquire() as conn, conn.transaction():
             work = await self._begin(conn, refs, loud)
-            done = await store.done(conn, [c for item in items for c in item])
+            done = dict(await store.done(conn, [c for item in items for c in item]))
             asked = [work.states[ref] for ref in sorted(asking) if ref in work.states]
             work.valid = await self._judge.held(conn, asked, earlier)
             answers = [_item(work, item, done) for item in items]
@@ -130,7 +130,7 @@ class Commands:
         return Work(rows=rows, states=states, keys=dict(keys), now=self._clock(), table=self._table)
 
 
-def _item(work: Work, item: Item, done: Mapping[UUID, Applied]) -> Applied:
+def _item(work: Work, item: Item, done: dict[UUID, Applied]) -> Applied:
     first = item[0]
     if first.command_id in done:
         return done[first.command_id]
@@ -152,6 +152,7 @@ def _item(work: Work, item: Item, done: Mapping[UUID, Applied]) -> Applied:
     work.steps += steps
     answer = Applied(status=moved.status, version=moved.version, changed=True)
     work.answers += [(command, answer) for command in item]
+    done |= {command.command_id: answer for command in item}  # its copy may be in this very batch
     return answer
 
 

@@ -245,7 +245,7 @@ async def test_a_recipient_reads_under_a_grant_and_others_learn_nothing(
     assert (theirs.rule, theirs.resource) == ("not-found", None)
     await path.withdraw(ref)
     (after,) = await reads.read([asked])
-    assert (after.rule, after.resource) == ("suppressed", None)
+    assert (after.rule, after.resource) == ("withdrawn", None)
     assert await path.intents(ref) == ["disclosed", "disclosed"]
 
 

@@ -109,7 +109,7 @@ class Access:
         partner = await self._partners.active(claims["sub"], self._clock(), self._zone)
         if partner is None:
             raise Refused.of("forbidden", "partner")
-        await self._take(partner)
+        await self.take(partner)
         return Caller(partner, claims["scope"])
 
     def _claims(self, token: str) -> dict[str, Any]:
@@ -129,7 +129,24 @@ class Access:
         self._read[token] = claims
         return claims
 
-    async def _take(self, partner: Partner) -> None:
+    async def active(self, org: str) -> Partner | None:
+        """The partner, if it is active now."""
+        return await self._partners.active(org, self._clock(), self._zone)
+
+    async def message_seen(self, org: str, mark: str) -> bool:
+        """Whether this signed message was dealt with before."""
+        async with self._pool.acquire() as conn:
+            return await store.was_used(conn, org, self._mark(org, mark))
+
+    async def remember_message(self, org: str, mark: str, kept: timedelta) -> None:
+        """Keep in mind that this signed message is dealt with, while it could be accepted."""
+        async with self._pool.acquire() as conn:
+            await store.first_use(conn, org, self._mark(org, mark), self._clock() + kept)
+
+    def _mark(self, org: str, mark: str) -> bytes:
+        return crypto.hmac_sha256(self._keys.index, b"message", org.encode(), mark.encode())
+
+    async def take(self, partner: Partner) -> None:
         """Count this request; a lot is fetched from the minute's row when the last is used up."""
         most = partner.requests_per_minute or self._most
         now = self._clock().timestamp()

@@ -17,6 +17,12 @@ async def first_use(conn: Any, party: str, mac: bytes, expires: datetime) -> boo
     )
 
 
+async def was_used(conn: Any, party: str, mac: bytes) -> bool:
+    """Whether this id of the party is remembered."""
+    found = "select true from gateway.jti where party = $1 and mac = $2"
+    return await conn.fetchval(found, party, mac) is True
+
+
 async def take(conn: Any, org: str, minute: int, wanted: int) -> int:
     """Take requests of a minute (number since the epoch); how many were taken before."""
     taken: int = await conn.fetchval("select gateway.take($1, $2, $3)", org, minute, wanted)

@@ -4,7 +4,8 @@ It guards that a command is one that a party may ever give, that its codes are o
 that it was given on the version the caller saw. Whether it is legal is the state machine's.
 """
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from starlette.responses import Response
 
@@ -80,10 +81,15 @@ class Commands:
 
 async def _read(call: Call) -> tuple[Step, int]:
     document = await reading.members(call, CommandBody.model_fields)
+    step = step_of(document)
+    return step, reading.number(document, "expected_version")
+
+
+def step_of(document: Mapping[str, Any]) -> Step:
+    """The command in a document, with the codes that go with it."""
     command = reading.text(document, "command")
     if command not in COMMANDS:
         raise Refused.of("code-invalid", "not-in-list", "command")
-    expected = reading.number(document, "expected_version")
     reason = reading.code(document, "reason_code", "referral_reason_code")
     outcome = reading.code(document, "outcome", "referral_outcome")
     appointment = reading.code(document, APPOINTMENT, "appointment_outcome")
@@ -91,7 +97,7 @@ async def _read(call: Call) -> tuple[Step, int]:
         raise Refused.of("required", "element", APPOINTMENT)
     if command == MISSED and appointment not in ("no_show", "cancelled"):
         raise Refused.of("code-invalid", "not-in-list", APPOINTMENT)
-    return Step(command, reason, outcome, appointment), expected
+    return Step(command, reason, outcome, appointment)
 
 
 def _key(call: Call) -> str | None:

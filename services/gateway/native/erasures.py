@@ -54,13 +54,18 @@ class Erasures:
 
     async def report(self, call: Call) -> Response:
         """`POST /v1/erasure-requests/{id}/effect`."""
-        try:
-            request_id = UUID(call.request.path_params["id"])
-        except ValueError:
-            raise Refused.of("not-found", "resource") from None
         document = await reading.members(call, EffectBody.model_fields)
         effect = reading.text(document, "effect")
-        said = EffectReport(request_id=request_id, to_org=call.org, effect=effect)
+        shown = await self.effect(call.org, call.request.path_params["id"], effect)
+        return native(self._show(shown).model_dump_json(exclude_none=True).encode())
+
+    async def effect(self, org: str, name: str, effect: str) -> ErasureState:
+        """The request after what its recipient says it did; Refused where it cannot be said."""
+        try:
+            request_id = UUID(name)
+        except ValueError:
+            raise Refused.of("not-found", "resource") from None
+        said = EffectReport(request_id=request_id, to_org=org, effect=effect)
         (result,) = await self._delivery.report_effects([said])
         if result.rule == "effect":
             raise Refused.of("code-invalid", "not-in-list", "effect")
@@ -68,7 +73,7 @@ class Erasures:
             raise Refused.of("conflict", "other-effect")
         if result.request is None:
             raise Refused.of("not-found", "resource")
-        return native(self._show(result.request).model_dump_json(exclude_none=True).encode())
+        return result.request
 
     def _show(self, one: ErasureState) -> ErasureRequest:
         """A request at its recipient, its instant shifted as those of the referral are."""

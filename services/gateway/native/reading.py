@@ -22,7 +22,11 @@ After = tuple[datetime, UUID]
 
 async def members(call: Call, known: Iterable[str]) -> Mapping[str, Any]:
     """The members of a JSON body, all of them known ones and none null."""
-    document = parse_strict(await call.body(frozenset({JSON})))
+    return checked(parse_strict(await call.body(frozenset({JSON}))), known)
+
+
+def checked(document: Mapping[str, Any], known: Iterable[str]) -> Mapping[str, Any]:
+    """A document whose members are all known ones and none null."""
     if set(document) - set(known):
         raise Refused.of("structure", "unknown-element", "")
     for name in known:
