@@ -18,6 +18,8 @@ from services.gateway.admin.notices import measure
 from services.gateway.answers import Answers
 from services.gateway.auth import service as auth
 from services.gateway.auth.api import smart_configuration, token_endpoint
+from services.gateway.consents import app as consents_app
+from services.gateway.consents.writing import ConsentWriter
 from services.gateway.directory import app as directory
 from services.gateway.directory.render import healthcare_service
 from services.gateway.directory.watch import watch
@@ -228,15 +230,6 @@ def _reads(
         ),
         cursor_key,
     )
-    consents = Consents(
-        views,
-        consent,
-        partners,
-        keying.Keys(index_key, settings.secret("digest.key")),
-        cell=settings.cell,
-        time_zone=settings.time_zone,
-        clock=rt.clock,
-    )
     content_keys = keying.Keys(index_key, settings.secret("digest.key"))
     aborts = Aborts(views, answers, content_keys, settings.public_url)
     people = People(pool, rt.port(Vault), settings.public_url)
@@ -246,6 +239,7 @@ def _reads(
     return [
         *native_app.routes(surface, views, referral, rt.port(Delivery), answers, frame.zone),
         *hooks_app.routes(surface, hooks),
+        *_consents(rt, views, partners, surface),
         surface.route(operations.PATIENT_SEARCH, people.search),
         surface.route(operations.PATIENT_BY_URL, people.refuse),
         surface.route(operations.AUDIT_SEARCH, audit.search),
@@ -257,12 +251,24 @@ def _reads(
         surface.route(operations.write("PATCH", "Task", operations.ANSWER), tasks.patch),
         surface.route(operations.write("PUT", "Task", operations.ANSWER), tasks.put),
         *(surface.route(operations.read(name), content.of(name)) for name in KINDS),
-        surface.route(operations.write("PATCH", "Consent", operations.CONSENT), consents.patch),
-        surface.route(operations.write("PUT", "Consent", operations.CONSENT), consents.put),
         surface.route(operations.directory("Organization"), listed.organizations),
         surface.route(operations.read("Organization"), listed.organization),
         surface.route(
             operations.directory("HealthcareService", operations.ORGANIZATION), listed.services
         ),
         surface.route(operations.read("HealthcareService"), listed.service),
+    ]
+
+
+def _consents(rt: Runtime, views: Views, partners: Partners, surface: Surface) -> list[Route]:
+    """Consents by FHIR and natively, written by one code."""
+    settings, consent = rt.settings, rt.port(Consent)
+    keys = keying.Keys(settings.secret("index.key"), settings.secret("digest.key"))
+    writer = ConsentWriter(views.pool, consent, partners, keys, cell=settings.cell, clock=rt.clock)
+    zone, clock = settings.time_zone, rt.clock
+    by_fhir = Consents(views, consent, writer, time_zone=zone, clock=clock)
+    return [
+        *consents_app.routes(surface, views, writer, time_zone=zone, clock=clock),
+        surface.route(operations.write("PATCH", "Consent", operations.CONSENT), by_fhir.patch),
+        surface.route(operations.write("PUT", "Consent", operations.CONSENT), by_fhir.put),
     ]

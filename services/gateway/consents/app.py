@@ -1,0 +1,85 @@
+"""Wiring of consents on the native surface: their operations and routes."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from starlette.routing import Route
+
+from services.gateway.consents import models
+from services.gateway.consents.api import NativeConsents
+from services.gateway.consents.writing import ConsentWriter
+from services.gateway.http import Surface
+from services.gateway.operation import Operation
+from services.gateway.views import Views
+
+TAG: Final = "consents"
+NOT_FOUND: Final = ("not-found", "resource")
+BODY: Final = (
+    ("code-invalid", "not-in-list"),
+    ("required", "element"),
+    ("structure", "null-value"),
+    ("structure", "unknown-element"),
+    ("structure", "wrong-type"),
+)
+READ: Final = Operation(
+    method="GET",
+    path="/v1/consents/{id}",
+    summary="One consent, for the organisation that collected it",
+    tag=TAG,
+    scopes=("Consent.r",),
+    response=models.ConsentView,
+    refusals=(NOT_FOUND,),
+)
+RENEW: Final = Operation(
+    method="POST",
+    path="/v1/consents",
+    summary="The next version of a consent; one with less than before withdraws what is missing",
+    tag=TAG,
+    scopes=("Consent.u",),
+    request=models.RenewalBody,
+    response=models.ConsentView,
+    refusals=(
+        NOT_FOUND,
+        *BODY,
+        ("already-inactive", "consent"),
+        ("conflict", "expected-version"),
+        ("consent-actor", "unknown-organization"),
+        ("consent-basis", "basis"),
+        ("consent-widening", "new-consent"),
+    ),
+)
+WITHDRAW: Final = Operation(
+    method="POST",
+    path="/v1/consents/{id}/withdrawals",
+    summary="Take a consent back, the whole or parts of it; says when nothing more leaves",
+    tag=TAG,
+    scopes=("Consent.u",),
+    request=models.WithdrawalBody,
+    response=models.WithdrawalAnswer,
+    status=201,
+    refusals=(
+        NOT_FOUND,
+        *BODY,
+        ("already-inactive", "consent"),
+        ("duplicate", "other-content"),
+        ("not-found", "consent-item"),
+    ),
+)
+
+
+def routes(
+    surface: Surface,
+    views: Views,
+    writer: ConsentWriter,
+    *,
+    time_zone: str,
+    clock: Callable[[], datetime],
+) -> list[Route]:
+    """The routes of this part."""
+    consents = NativeConsents(views, writer, time_zone=time_zone, clock=clock)
+    return [
+        surface.route(READ, consents.read),
+        surface.route(RENEW, consents.renew),
+        surface.route(WITHDRAW, consents.withdraw),
+    ]
