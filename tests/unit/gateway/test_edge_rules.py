@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from connectors.sdk.faults import Faults
 from services.gateway.auth import domain as auth
-from services.gateway.fhir import writing
 from services.gateway.consents.domain import compare
+from services.gateway.fhir import writing
 from services.gateway.fhir.search import make_cursor, open_cursor, read_search
 from services.gateway.intake import formats
 from services.gateway.intake import keys as keying
