@@ -18,7 +18,7 @@ from services.delivery.outcomes import Recorder
 from services.delivery.poller import poll
 from services.delivery.reads import Reads
 from services.delivery.render import Frame
-from services.delivery.subscribing import Hook, subscribing
+from services.delivery.subscribing import subscribing
 from services.delivery.sweeps import sweep
 from services.delivery.worker import Parts, Worker
 from services.kit.bus import Subscription
@@ -73,19 +73,11 @@ async def build(rt: Runtime) -> Service:
                 run_as_leader,
                 rt,
                 "delivery-subscriptions",
-                partial(subscribing, parts, known, _hook(rt, parts)),
+                partial(subscribing, parts, known),
             ),
             partial(run_as_leader, rt, "delivery-notifications", Notifier(parts).run),
         ],
         close=[parts.links.close],
-    )
-
-
-def _hook(rt: Runtime, parts: Parts) -> Hook:
-    return Hook(
-        http=parts.links.http,
-        url=f"{rt.settings.public_url}/fhir",
-        seed=rt.settings.secret("webhook.ed25519"),
     )
 
 

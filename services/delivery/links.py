@@ -22,7 +22,7 @@ class Links:
         self.http = http
         self.url = url
         """Where partners reach the hub."""
-        self._hook_keys = hook_keys
+        self.hook_keys = hook_keys
         self._hooks = WebhookClient(http, f"{url}/v1")
         self._pem = pem
         self._kid = str(jwk_of(pem)["kid"])
@@ -61,7 +61,7 @@ class Links:
         if hook is None:
             raise Refuse("webhook-missing", "webhook.url")
         try:
-            signers = self._hook_keys.signers(partner.org, hook)
+            signers = self.hook_keys.signers(partner.org, hook)
         except SigningError:
             raise Refuse("webhook-key-missing", "webhook.scheme") from None
         await self._hooks.send(hook.url, note, signers, now, deadline=deadline, on_write=on_write)

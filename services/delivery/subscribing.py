@@ -6,10 +6,8 @@ which does not answer within the horizon ends in `error`, from where only its ow
 """
 
 import asyncio
-import base64
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID, uuid4
@@ -20,12 +18,11 @@ import orjson
 from connectors.fhir_r4 import notification
 from connectors.fhir_r4.notification import Happened, Kind
 from connectors.sdk.errors import ConnectorError, Reject, Retry
-from connectors.sdk.http import Http
+from connectors.webhook.signing import SigningError, signed_headers
 from services.delivery import subscriptions as log
 from services.delivery.subscriptions import Due
 from services.delivery.worker import Parts
 from services.kit.aliases import alias
-from services.kit.crypto import sign_ed25519
 from services.kit.db import transaction
 from services.kit.subscriptions import SETTLE_SECONDS, Subscription, Subscriptions
 
@@ -39,24 +36,12 @@ HORIZON: Final = timedelta(hours=24)
 LONGEST_WAIT: Final = timedelta(minutes=10)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Hook:
-    """What every call needs: the hub's addresses and its signing key."""
-
-    http: Http
-    url: str
-    """The hub's FHIR base."""
-    seed: bytes = field(repr=False)
-
-
-async def subscribing(
-    parts: Parts, known: Subscriptions, hook: Hook, _: asyncpg.Connection
-) -> None:
+async def subscribing(parts: Parts, known: Subscriptions, _: asyncpg.Connection) -> None:
     """Call whom there is something to tell, while this process leads."""
     dropped = 0.0
     while True:
         registered = await known.all()
-        await call_all(parts, registered, hook)
+        await call_all(parts, registered)
         if time.monotonic() - dropped >= DROP_SECONDS:
             async with transaction(parts.pool) as conn:
                 await log.drop(conn, list(registered))
@@ -68,7 +53,7 @@ async def subscribing(
         await asyncio.sleep(EVERY_SECONDS)
 
 
-async def call_all(parts: Parts, registered: Mapping[UUID, Subscription], hook: Hook) -> None:
+async def call_all(parts: Parts, registered: Mapping[UUID, Subscription]) -> None:
     """One round."""
     settled = parts.clock() - timedelta(seconds=SETTLE_SECONDS)
     ready = [s for s in registered.values() if s.written_at <= settled]
@@ -81,12 +66,12 @@ async def call_all(parts: Parts, registered: Mapping[UUID, Subscription], hook: 
 
     async def one(item: Due) -> None:
         async with gate:
-            await _call(parts, registered[item.subscription_id], item, hook)
+            await _call(parts, registered[item.subscription_id], item)
 
     await asyncio.gather(*(one(item) for item in due))
 
 
-async def _call(parts: Parts, sub: Subscription, item: Due, hook: Hook) -> None:
+async def _call(parts: Parts, sub: Subscription, item: Due) -> None:
     partner = await parts.partners.get(sub.org)
     now = parts.clock()
     if partner is None or not partner.in_force(now.astimezone(parts.frame.zone).date()):
@@ -112,7 +97,7 @@ async def _call(parts: Parts, sub: Subscription, item: Due, hook: Hook) -> None:
         )
         for e in events
     ]
-    fault = await _send(parts, sub, item, hook, kind, happened, last)
+    fault = await _send(parts, sub, item, kind, happened, last)
     if fault is None:
         async with parts.pool.acquire() as conn:
             await log.done(conn, item.subscription_id, item.version, last)
@@ -134,7 +119,6 @@ async def _send(
     parts: Parts,
     sub: Subscription,
     item: Due,
-    hook: Hook,
     kind: Kind,
     events: list[Happened],
     last: int,
@@ -142,7 +126,7 @@ async def _send(
     """The state and the fault after it failed; None when it was taken."""
     standing = notification.Standing(
         subscription=sub.subscription_id,
-        url=hook.url,
+        url=f"{parts.links.url}/fhir",
         base=parts.frame.base,
         status="active" if item.state == "active" else "requested",
         last_number=item.last_number,
@@ -154,14 +138,18 @@ async def _send(
     # The id of an event notification is the same in a repeat: nothing takes effect twice.
     mark = f"{sub.subscription_id}.{last}" if events else f"{sub.subscription_id}.{uuid4()}"
     try:
-        answer = await hook.http.send(
-            "POST", sub.endpoint, headers=signed(hook.seed, mark, now, body), body=body
-        )
+        headers = {
+            "Content-Type": "application/fhir+json",
+            **signed_headers(parts.links.hook_keys.own(), mark, now, body),
+        }
+        answer = await parts.links.http.send("POST", sub.endpoint, headers=headers, body=body)
         _check(answer.status)
     except Reject as error:
         return "off", error.rule
     except ConnectorError as error:
         return _after(item, now), error.rule
+    except SigningError:
+        return _after(item, now), "webhook-key-missing"
     return None
 
 
@@ -187,18 +175,6 @@ async def _failed(parts: Parts, item: Due, state: str, fault: str) -> None:
             conn, item.subscription_id, item.version, state=state, fault=fault, wait=wait
         )
     parts.log.info("subscription-not-told", state=state, rule=fault, attempt=item.attempts + 1)
-
-
-def signed(seed: bytes, mark: str, now: datetime, body: bytes) -> dict[str, str]:
-    """Headers of a notification: Standard Webhooks, `v1a` (Ed25519)."""
-    at = str(int(now.timestamp()))
-    signature = sign_ed25519(seed, b".".join((mark.encode(), at.encode(), body)))
-    return {
-        "Content-Type": "application/fhir+json",
-        "webhook-id": mark,
-        "webhook-timestamp": at,
-        "webhook-signature": f"v1a,{base64.b64encode(signature).decode()}",
-    }
 
 
 def _instant(at: datetime) -> str:

@@ -31,6 +31,12 @@ class Body(BaseModel):
     __str__ = __repr__
 
 
+class Shape(BaseModel):
+    """Base of answers: codes, ids and times, nothing about a person."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
 def read_body(model: type[M], raw: bytes) -> M:
     """The body as a model; Faults with every place that is wrong."""
     return read(model, parse_strict(raw))

@@ -16,6 +16,17 @@ Content = type[BaseModel] | str
 """A model of ours, or the name of a FHIR resource type."""
 
 
+NOT_FOUND: Final = ("not-found", "resource")
+BODY_FAULTS: Final = (
+    ("code-invalid", "not-in-list"),
+    ("required", "element"),
+    ("structure", "null-value"),
+    ("structure", "unknown-element"),
+    ("structure", "wrong-type"),
+)
+"""What reading a JSON body of the native surface may answer with."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """A query parameter: its name, what it does, and its JSON schema."""

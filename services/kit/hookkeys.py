@@ -40,16 +40,12 @@ class HookKeys:
     def signers(self, org: str, hook: Webhook) -> list[Signer]:
         """What signs messages to this organisation; SigningError (`key`) when there is none."""
         if hook.scheme == "v1":
-            made = [signing.shared_signer(one, mac_sha256) for one in self._shared(org)]
-        else:
-            made = self.own()
-        if not made:
-            raise SigningError("key")
-        return made
+            return _some([signing.shared_signer(one, mac_sha256) for one in self._shared(org)])
+        return self.own()
 
     def own(self) -> list[Signer]:
-        """The hub's own keys."""
-        return [signing.own_signer(seed, sign_ed25519) for seed in self._seeds()]
+        """The hub's own keys; SigningError (`key`) when there is none."""
+        return _some([signing.own_signer(seed, sign_ed25519) for seed in self._seeds()])
 
     def keys(self, org: str, hook: Webhook) -> list[Key]:
         """What an organisation's own messages may be signed with; none: none of them counts."""
@@ -79,6 +75,12 @@ class HookKeys:
             found = ()
         self._known[name] = (now, found)
         return found
+
+
+def _some(signers: list[Signer]) -> list[Signer]:
+    if not signers:
+        raise SigningError("key")
+    return signers
 
 
 def _seed(raw: bytes) -> tuple[bytes, ...]:

@@ -143,6 +143,7 @@ def _view(record: ConsentRecord, consent_id: str, case_id: str) -> dict[str, Any
 
 
 def _present(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what is absent; a consent with no items left says so."""
     return {name: value for name, value in body.items() if value is not None}
 
 

@@ -10,18 +10,10 @@ from services.gateway.consents import models
 from services.gateway.consents.api import NativeConsents
 from services.gateway.consents.writing import ConsentWriter
 from services.gateway.http import Surface
-from services.gateway.operation import Operation
+from services.gateway.operation import BODY_FAULTS, NOT_FOUND, Operation
 from services.gateway.views import Views
 
 TAG: Final = "consents"
-NOT_FOUND: Final = ("not-found", "resource")
-BODY: Final = (
-    ("code-invalid", "not-in-list"),
-    ("required", "element"),
-    ("structure", "null-value"),
-    ("structure", "unknown-element"),
-    ("structure", "wrong-type"),
-)
 READ: Final = Operation(
     method="GET",
     path="/v1/consents/{id}",
@@ -41,7 +33,7 @@ RENEW: Final = Operation(
     response=models.ConsentView,
     refusals=(
         NOT_FOUND,
-        *BODY,
+        *BODY_FAULTS,
         ("already-inactive", "consent"),
         ("conflict", "expected-version"),
         ("consent-actor", "unknown-organization"),
@@ -60,7 +52,7 @@ WITHDRAW: Final = Operation(
     status=201,
     refusals=(
         NOT_FOUND,
-        *BODY,
+        *BODY_FAULTS,
         ("already-inactive", "consent"),
         ("duplicate", "other-content"),
         ("not-found", "consent-item"),

@@ -3,15 +3,10 @@
 from typing import Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime
 
 from connectors.sdk.types import Consent
-
-
-class Shape(BaseModel):
-    """Base: codes and dates, nothing about a person."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from services.gateway.bodies import Shape
 
 
 class ConsentItemView(Shape):

@@ -5,7 +5,8 @@ from uuid import UUID
 
 from pydantic import AwareDatetime
 
-from services.gateway.native.models import CommandBody, EffectBody, Shape
+from services.gateway.bodies import Shape
+from services.gateway.native.models import CommandBody, EffectBody
 
 COMMAND: Final = "cauce.referral.command"
 EFFECT: Final = "cauce.erasure.effect"

@@ -13,7 +13,7 @@ from services.gateway.native.data import Data
 from services.gateway.native.erasures import STATES, Erasures
 from services.gateway.native.referrals import SIDES, Referrals
 from services.gateway.native.timeline import History
-from services.gateway.operation import Operation, Parameter
+from services.gateway.operation import BODY_FAULTS, NOT_FOUND, Operation, Parameter
 from services.gateway.views import Views
 from services.kit.ports.delivery import Delivery
 from services.kit.ports.referral import Referral
@@ -21,14 +21,6 @@ from services.kit.ports.referral import Referral
 CURSOR: Final = Parameter("cursor", "`next` of the page before")
 LIMIT: Final = Parameter(
     "limit", "Entries of a page", {"type": "integer", "minimum": 1, "maximum": 50}
-)
-NOT_FOUND: Final = ("not-found", "resource")
-BODY: Final = (
-    ("code-invalid", "not-in-list"),
-    ("required", "element"),
-    ("structure", "null-value"),
-    ("structure", "unknown-element"),
-    ("structure", "wrong-type"),
 )
 LIST: Final = Operation(
     method="GET",
@@ -77,7 +69,7 @@ COMMAND: Final = Operation(
     response=models.ReferralView,
     refusals=(
         NOT_FOUND,
-        *BODY,
+        *BODY_FAULTS,
         ("conflict", "expected-version"),
         ("illegal-transition", "from-state"),
         ("illegal-transition", "not-yours"),
@@ -117,7 +109,7 @@ EFFECT: Final = Operation(
     scopes=("Task.u",),
     request=models.EffectBody,
     response=models.ErasureRequest,
-    refusals=(NOT_FOUND, *BODY, ("conflict", "other-effect")),
+    refusals=(NOT_FOUND, *BODY_FAULTS, ("conflict", "other-effect")),
 )
 
 

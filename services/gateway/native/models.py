@@ -7,15 +7,10 @@ from datetime import date
 from typing import Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime
 
 from connectors.sdk.types import Case, Model, Person
-
-
-class Shape(BaseModel):
-    """Base of the answers: nothing about a person is in them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from services.gateway.bodies import Shape
 
 
 class ErasureSummary(Shape):
