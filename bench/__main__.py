@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from bench import cpu, events, path, report, rules
+from bench import against, cpu, events, path, report, rules
 from bench.load import Plan
 from bench.world import World, running
 from services.console.local import plan as parts
@@ -35,6 +35,7 @@ def arguments() -> argparse.Namespace:
         "--contact", action="store_true", help="with contact, a second delivery on acceptance"
     )
     parser.add_argument("--path-only", action="store_true", help="the main path, sustained, alone")
+    parser.add_argument("--against", metavar="REV", help="the main path here and at REV, by turns")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     return parser.parse_args()
 
@@ -95,9 +96,21 @@ def say(line: str) -> None:
     print(f"[{time.strftime('%H:%M:%S')}] {line}", flush=True)
 
 
+def compare(options: argparse.Namespace) -> None:
+    """Measure a revision and the files here by turns; print the ratios."""
+    of_each = ("--seconds", str(options.seconds), "--warm", str(options.warm))
+    load = ("--in-flight", str(options.in_flight))
+    found = against.compare(options.against, options.repeat, (*of_each, *load))
+    text = orjson.dumps(found, option=orjson.OPT_INDENT_2).decode()
+    print(text if options.json else against.table(found))
+
+
 def main() -> None:
     """Measure, write, print."""
     options = arguments()
+    if options.against:
+        compare(options)
+        return
     own = {k: v for k, v in os.environ.items() if k.startswith("CAUCE_")}
     with running(own, say) as world:
         result = asyncio.run(Bench(world, options).run())

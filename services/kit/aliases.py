@@ -7,6 +7,7 @@ case for `case`; a recipient's Patient id comes from the vault, which alone know
 """
 
 from datetime import datetime, time, timedelta
+from functools import lru_cache
 from typing import Literal
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -18,6 +19,11 @@ AliasKind = Literal["task", "service_request", "consent", "patient", "bundle", "
 
 def alias(key: bytes, kind: AliasKind, ref: UUID, org: str) -> UUID:
     """The id (version 4 in form) of one thing at one organisation."""
+    return _derived(key, kind, ref, org)
+
+
+@lru_cache(maxsize=8192)  # apart, since a cached function has lost its types; the same ids recur
+def _derived(key: bytes, kind: str, ref: UUID, org: str) -> UUID:
     return uuid4_from(hmac_sha256(key, b"alias", kind.encode(), ref.bytes, org.encode()))
 
 
