@@ -57,7 +57,7 @@ async def kept(world: World) -> list[Any]:
         for r in names
         if "rate" not in r[0] and "request_count" not in r[0]
     )
-    return [tuple(row) for row in await world.admin.fetch(query)]
+    return sorted(tuple(row) for row in await world.admin.fetch(query))
 
 
 async def test_a_native_referral_is_accepted_and_read_under_the_callers_own_ids(

@@ -55,16 +55,15 @@ class Exchange:
         header = {"alg": "ES384", "typ": "JWT", "kid": key.thumbprint()}
         return jwt.encode(header, claims, key, algorithms=["ES384"])
 
+    def deliveries(self) -> list[list[dict[str, Any]]]:
+        """The resources of each transaction that the pushed recipient has taken, oldest first."""
+        file = plan.partner_home(self.hub.place, PUSHED) / "data" / "refugio.jsonl"
+        records = journal.read(file) if file.exists() else ()
+        return [record["resources"] for record in records if record["kind"] == "effect"]
+
     def arrived(self, kind: str) -> list[dict[str, Any]]:
         """Resources of a type that the pushed recipient has been given, oldest first."""
-        file = plan.partner_home(self.hub.place, PUSHED) / "data" / "refugio.jsonl"
-        return [
-            resource
-            for record in (journal.read(file) if file.exists() else ())
-            if record["kind"] == "effect"
-            for resource in record["resources"]
-            if resource["resourceType"] == kind
-        ]
+        return [r for taken in self.deliveries() for r in taken if r["resourceType"] == kind]
 
 
 def scope_of(org: str) -> str:
