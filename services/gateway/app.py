@@ -23,6 +23,7 @@ from services.gateway.consents.writing import ConsentWriter
 from services.gateway.directory import app as directory
 from services.gateway.directory.render import healthcare_service
 from services.gateway.directory.watch import watch
+from services.gateway.documents import app as documents
 from services.gateway.fhir import operations
 from services.gateway.fhir import store as fhir_store
 from services.gateway.fhir.aborts import Aborts
@@ -82,6 +83,7 @@ async def build(rt: Runtime) -> Service:
         *directory.routes(rt, pool, partners, surface),
         *indicators.routes(rt, pool, partners, surface),
         *_subscriptions(rt, pool, surface),
+        *documents.routes(surface, settings.public_url),
     ]
     routes += registry_routes(access.require)
     routes.append(surface.rest(list(routes)))

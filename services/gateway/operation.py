@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-NATIVE_PATHS: Final = ("/v1/", "/hooks/")
+NATIVE_PATHS: Final = ("/v1/", "/hooks/", "/docs/")
 """Where refusals are problem documents."""
 Content = type[BaseModel] | str
 """A model of ours, or the name of a FHIR resource type."""

@@ -28,6 +28,12 @@ TOKEN: Final = Operation(
     path="/oauth/token",
     summary="An access token for a signed client assertion",
     tag="access",
+    form=(
+        Parameter("grant_type", "`client_credentials`", required=True),
+        Parameter("client_assertion_type", "The URN of a JWT bearer", required=True),
+        Parameter("client_assertion", "A JWT signed with the partner's key", required=True),
+        Parameter("scope", "Scopes, space between them; every one of the roles when absent"),
+    ),
     for_anyone=True,
 )
 

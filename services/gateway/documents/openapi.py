@@ -1,0 +1,266 @@
+"""The public surface as an OpenAPI 3.1 document, made from the operations that the router has.
+
+It guards that the document says what is served: methods, paths, parameters, scopes and refusals
+come from `Operation`, shapes from the models, texts from the refusal catalogue. What an operation
+does is left to its part.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+
+from services.gateway.auth.domain import SCOPES_OF_ROLE, allowed
+from services.gateway.documents import shapes
+from services.gateway.documents.refusals import Row, applying, example_name, examples, kind_of
+from services.gateway.operation import Operation, Parameter
+
+Json = dict[str, Any]
+
+_REF: Final = "#/components/schemas/{model}"
+_SECURITY: Final = "smart"
+_HEADERS: Final[Mapping[str, Json]] = {
+    "ETag": {"$ref": "#/components/headers/ETag"},
+    "X-Request-Id": {"$ref": "#/components/headers/X-Request-Id"},
+    "Retry-After": {"$ref": "#/components/headers/Retry-After"},
+    "Content-Language": {"$ref": "#/components/headers/Content-Language"},
+}
+_VERSIONED: Final = re.compile(r"/fhir/(Task|Consent|Subscription)/\{id\}")
+
+
+def document(operations: Sequence[Operation], public_url: str, version: str) -> Json:
+    """The whole document; `public_url` is where partners reach the hub."""
+    schemas = _models(operations)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Cauce",
+            "version": version,
+            "description": (
+                "Referrals between agencies, exactly as far as a person's consent goes."
+                " Every refusal has a stable code, field and rule, and a text in es, en or pt"
+                " by Accept-Language; it never repeats what was sent."
+            ),
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": public_url, "description": "This hub"}],
+        "security": [{_SECURITY: []}],
+        "tags": [{"name": t, "description": t} for t in sorted({o.tag for o in operations})],
+        "paths": _paths(operations, schemas),
+        "components": {
+            "schemas": dict(sorted((schemas.defs | _fhir(operations) | shapes.SCHEMAS).items())),
+            "headers": shapes.HEADERS,
+            "examples": examples(operations),
+            "securitySchemes": {_SECURITY: _security(public_url)},
+        },
+    }
+
+
+def operation_id(operation: Operation) -> str:
+    """A stable name of an operation: method and path in words."""
+    words = re.sub(r"[^A-Za-z0-9]+", " ", operation.path).split()
+    slash = ["slash"] if operation.path.endswith("/") else []
+    return "_".join([operation.method.lower(), *words, *slash])
+
+
+def _security(public_url: str) -> Json:
+    scopes = allowed(SCOPES_OF_ROLE)
+    return {
+        "type": "oauth2",
+        "description": (
+            "SMART Backend Services: client_credentials with private_key_jwt (ES384 or RS384);"
+            " the assertion lives 5 minutes at most and each jti counts once. No client secret"
+            " exists."
+        ),
+        "flows": {
+            "clientCredentials": {
+                "tokenUrl": f"{public_url}/oauth/token",
+                "scopes": {
+                    f"system/{name}.{letter}": f"{_LETTERS[letter]} {name}"
+                    for name, letters in sorted(scopes.items())
+                    for letter in letters
+                },
+            }
+        },
+    }
+
+
+_LETTERS: Final = {"c": "create", "r": "read", "u": "change", "d": "delete", "s": "search"}
+
+
+class _Models:
+    """Schemas of every model that an operation names, as sent and as received."""
+
+    def __init__(self, wanted: Iterable[tuple[type[BaseModel], JsonSchemaMode]]) -> None:
+        found, whole = models_json_schema(list(wanted), ref_template=_REF)
+        self.of: Mapping[Any, Json] = found
+        self.defs: Json = whole.get("$defs", {})
+
+
+def _models(operations: Iterable[Operation]) -> _Models:
+    wanted: dict[tuple[type[BaseModel], JsonSchemaMode], None] = {}
+    for one in operations:
+        if isinstance(one.request, type):
+            wanted[one.request, "validation"] = None
+        if isinstance(one.response, type):
+            wanted[one.response, "serialization"] = None
+    return _Models(wanted)
+
+
+def _fhir(operations: Iterable[Operation]) -> Json:
+    names = {c for one in operations for c in (one.request, one.response) if isinstance(c, str)}
+    return {name: shapes.resource(name) for name in sorted(names | {"OperationOutcome"})}
+
+
+def _paths(operations: Iterable[Operation], models: _Models) -> Json:
+    paths: dict[str, Json] = {}
+    for one in operations:
+        paths.setdefault(one.path, {})[one.method.lower()] = _operation(one, models)
+    return paths
+
+
+def _operation(one: Operation, models: _Models) -> Json:
+    made: Json = {
+        "operationId": operation_id(one),
+        "summary": one.summary,
+        "tags": [one.tag],
+        "security": [] if one.for_anyone else [{_SECURITY: [f"system/{s}" for s in one.scopes]}],
+        "parameters": [*_path_parameters(one), *map(_query, one.query), *_header_parameters(one)],
+        "responses": _responses(one, models),
+    }
+    body = _body(one, models)
+    if body is not None:
+        made["requestBody"] = {"required": True, "content": body}
+    return made
+
+
+def _path_parameters(one: Operation) -> list[Json]:
+    return [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": shapes.PATH_NAMES[name],
+            "schema": {"type": "string", "minLength": 1},
+        }
+        for name in re.findall(r"\{(\w+)\}", one.path)
+    ]
+
+
+def _query(parameter: Parameter) -> Json:
+    return {
+        "name": parameter.name,
+        "in": "query",
+        "required": parameter.required,
+        "description": parameter.text,
+        "schema": dict(parameter.schema),
+    }
+
+
+def _header_parameters(one: Operation) -> list[Json]:
+    rules = {rule for _, rule in one.refusals}
+    names = [] if kind_of(one) == "registry" else ["Accept-Language"]
+    if _takes_key(one, rules):
+        names.append("Idempotency-Key")
+    if "if-match" in rules or (one.method in ("PUT", "PATCH") and _VERSIONED.match(one.path)):
+        names.append("If-Match")
+    if "webhook-signature" in rules:
+        names += ["webhook-id", "webhook-timestamp", "webhook-signature"]
+    return [shapes.header_parameter(name) for name in names]
+
+
+def _takes_key(one: Operation, rules: set[str]) -> bool:
+    return "idempotency-key" in rules or one.request == "Bundle"
+
+
+def _body(one: Operation, models: _Models) -> Json | None:
+    if one.form:
+        return {"application/x-www-form-urlencoded": {"schema": _form(one.form)}}
+    if one.method == "PATCH":
+        return {"application/json-patch+json": {"schema": _ref("JsonPatch")}}
+    if isinstance(one.request, str):
+        schema = {"schema": _ref(one.request)}
+        return {"application/fhir+json": schema, "application/json": schema}
+    if one.request is not None:
+        return {"application/json": {"schema": models.of[one.request, "validation"]}}
+    if one.method in ("POST", "PUT") and not one.path.split("/")[-1].startswith("$"):
+        anything: Json = {"schema": {}}  # a dry run reports even of what is no object
+        return {"application/json": anything, "application/fhir+json": anything}
+    return None
+
+
+def _form(parameters: Iterable[Parameter]) -> Json:
+    known = tuple(parameters)
+    return {
+        "type": "object",
+        "properties": {p.name: {**p.schema, "description": p.text} for p in known},
+        "required": [p.name for p in known if p.required],
+        "additionalProperties": False,
+    }
+
+
+def _responses(one: Operation, models: _Models) -> Json:
+    found: Json = {}
+    if one.status < 400:
+        found[str(one.status)] = _success(one, models)
+    if "{" in one.path and one.method == "GET" and kind_of(one) != "registry":
+        found["304"] = {"description": "Not changed since the ETag of If-None-Match"}
+    by_status: dict[int, list[Row]] = {}
+    for row in applying(one):
+        by_status.setdefault(row.http, []).append(row)
+    for status, rows in sorted(by_status.items()):
+        found[str(status)] = _refusal(one, rows)
+    found["500"] = {"description": "Unforeseen; nothing is said but the request id"}
+    return found
+
+
+def _success(one: Operation, models: _Models) -> Json:
+    made: Json = {"description": one.summary, "headers": _of("X-Request-Id")}
+    if one.status == 204:
+        return made
+    if "{id}" in one.path or one.method == "GET":
+        made["headers"] |= _of("ETag")
+    match kind_of(one):
+        case "registry":
+            content = {shapes.REGISTRY_TYPE: {"schema": shapes.registry_answer(one.path)}}
+        case "oauth":
+            content = {"application/json": {"schema": _ref("Token")}}
+        case "fhir":
+            content = {"application/fhir+json": {"schema": _ref_or_object(one.response)}}
+        case _:
+            is_model = isinstance(one.response, type)
+            schema = models.of[one.response, "serialization"] if is_model else {"type": "object"}
+            content = {"application/json": {"schema": schema}}
+    return {**made, "content": content}
+
+
+def _refusal(one: Operation, rows: Sequence[Row]) -> Json:
+    kind, status = kind_of(one), rows[0].http
+    headers = _of("X-Request-Id", "Content-Language")
+    if status in (409, 429, 503):
+        headers |= _of("Retry-After")
+    media, schema = shapes.REFUSALS[kind]
+    told = ", ".join(sorted({f"`{row.code}`/`{row.rule}`" for row in rows}))
+    content: Json = {"schema": _ref(schema)}
+    if kind != "registry":
+        names = [example_name(kind, rows[0], lang) for lang in ("es", "en", "pt")]
+        content["examples"] = {n: {"$ref": f"#/components/examples/{n}"} for n in names}
+    return {
+        "description": f"Refused: {told}",
+        "headers": {} if kind == "registry" else headers,
+        "content": {media: content},
+    }
+
+
+def _of(*names: str) -> Json:
+    return {name: _HEADERS[name] for name in names}
+
+
+def _ref(name: str) -> Json:
+    return {"$ref": _REF.format(model=name)}
+
+
+def _ref_or_object(content: Any) -> Json:
+    return _ref(content) if isinstance(content, str) else {"type": "object"}
