@@ -131,7 +131,8 @@ def test_every_folder_of_python_is_a_package() -> None:
 def test_the_lock_has_a_hash_for_every_line_and_no_index_address() -> None:
     for name in ("requirements.txt", "requirements-dev.txt"):
         text = text_of(name)
-        assert "http" not in text.replace("httptools", "").replace("aiohttp", "")
+        assert "://" not in text
+        assert "-url" not in text
         for entry in re.split(r"\n(?=[a-z])", text.strip()):
             assert re.match(r"[a-z0-9.\-]+==\S+ \\\n    --hash=sha256:[0-9a-f]{64}", entry), entry
 
