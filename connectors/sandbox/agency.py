@@ -25,8 +25,10 @@ AGAIN = {0, 401, 409, 429, 500, 502, 503, 504}
 class Agency:
     """Sends referrals, follows them, withdraws consent."""
 
-    def __init__(self, data: Path, hub: str, tokens: TokenClient) -> None:
-        self.journal = Journal(data / "ong.jsonl")
+    def __init__(
+        self, data: Path, hub: str, tokens: TokenClient, ledger: str = "ong.jsonl"
+    ) -> None:
+        self.journal = Journal(data / ledger)
         self._hub, self._tokens = hub, tokens
         self._session: aiohttp.ClientSession | None = None
 
@@ -54,6 +56,10 @@ class Agency:
     async def refer(self, bundle: dict[str, Any], key: str | None = None) -> dict[str, Any]:
         """Send one referral until the hub answers for good; the ledger record of that."""
         return await self._write("refer", "POST", "/fhir", bundle, key or str(uuid4()))
+
+    async def refer_natively(self, body: dict[str, Any], key: str | None = None) -> dict[str, Any]:
+        """The same in the hub's own JSON."""
+        return await self._write("refer", "POST", "/v1/referrals", body, key or str(uuid4()))
 
     async def withdraw(self, consent_id: str) -> dict[str, Any]:
         """Set a Consent to inactive at the hub."""
@@ -99,6 +105,8 @@ class Agency:
     async def _request(self, record: dict[str, Any]) -> tuple[int, Any]:
         session = self._live()
         url, headers = self._hub + record["path"], await self._headers(record["key"])
+        if record["path"].startswith("/v1/"):
+            headers["Content-Type"] = "application/json"
         if record["method"] == "PATCH":
             headers["Content-Type"] = "application/json-patch+json"
             async with session.get(url, headers=headers) as current:
@@ -140,8 +148,9 @@ def _final_conflict(status: int, body: Any) -> bool:
     """A 409 that is not `in-progress` will not change by sending it again."""
     if status != 409:
         return False
-    issues = body.get("issue", []) if isinstance(body, dict) else []
-    codes = [c.get("code") for i in issues for c in i.get("details", {}).get("coding", [])]
+    said = body if isinstance(body, dict) else {}
+    codes = [c.get("code") for i in said.get("issue", ()) for c in i["details"]["coding"]]
+    codes += [fault["code"] for fault in said.get("faults", ())]
     return "in-progress" not in codes
 
 

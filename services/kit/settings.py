@@ -77,6 +77,7 @@ class Settings(BaseModel):
     kafka_controller_port: int = 19093
     refugio_port: int = 8091
     ong_port: int = 8092
+    clinica_port: int = 8093
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:

@@ -165,7 +165,7 @@ def empty_topics(running: Kafka) -> None:
 
 def settings_for(place: Place, databases: Databases, running: Kafka | None = None) -> Settings:
     """Settings of a hub on these servers, on free ports, with the secrets of `place`."""
-    public, admin, vault_admin, refugio, ong = free_ports(5)
+    public, admin, vault_admin, refugio, ong, clinica = free_ports(6)
     return Settings(
         public_url=f"http://127.0.0.1:{public}",
         public_port=public,
@@ -182,4 +182,5 @@ def settings_for(place: Place, databases: Databases, running: Kafka | None = Non
         egress_private_networks="127.0.0.0/8",
         refugio_port=refugio,
         ong_port=ong,
+        clinica_port=clinica,
     )

@@ -25,7 +25,7 @@ from services.kit.settings import Settings
 
 DISK_NEEDED = 512 * 2**20
 SERVERS = (postgres.NAME, kafka.NAME)
-ALL = (*SERVERS, *plan.OURS)
+ALL = (*SERVERS, *plan.EVERYBODY)
 Say = Callable[[str], None]
 
 
@@ -116,10 +116,10 @@ def _log(place: Place, settings: Settings, wanted: list[str], say: Say) -> None:
 
 def _start_ours(place: Place, settings: Settings, wanted: list[str], say: Say) -> None:
     commands = plan.commands(place, settings)
-    for name in (plan.VAULT, plan.REFUGIO, plan.ONG):
+    for name in (plan.VAULT, plan.REFUGIO, plan.ONG, plan.CLINICA):
         if name in wanted:
             processes.start(place, commands[name])
-    for name in (plan.VAULT, plan.HUB, plan.REFUGIO, plan.ONG):
+    for name in plan.EVERYBODY:
         if name == plan.HUB and name in wanted:
             processes.start(place, commands[name])
         host, port = plan.ready_address(settings, name)
@@ -160,7 +160,7 @@ def status(place: Place, environment: Mapping[str, str]) -> list[dict[str, str |
         _server_row(place, postgres.NAME, database, given=bool(given.database_url)),
         _server_row(place, kafka.NAME, settings.kafka_bootstrap, given=bool(given.kafka)),
     ]
-    for name in plan.OURS:
+    for name in plan.EVERYBODY:
         host, port = plan.ready_address(settings, name)
         process = processes.find(place, name)
         state = "stopped"

@@ -12,14 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from connectors.sandbox.hooksign import HookKey, new_key
+from connectors.webhook.signing import written
 from services.console.local.place import REPOSITORY, LocalError, Place, make_folder, write_secret
 from services.console.local.processes import Command
-from services.kit.crypto import jwk_of, new_es384_pem
+from services.kit.crypto import ed25519_public, jwk_of, new_es384_pem
 from services.kit.settings import Settings
 
 VAULT, HUB, REFUGIO, ONG = "vault", "hub", "refugio-sur", "ong-norte"
 OURS = (VAULT, HUB, REFUGIO, ONG)
 """Our processes in the order in which they start."""
+CLINICA = "clinica-demo"
+EVERYBODY = (*OURS, CLINICA)
+"""And the partner that takes webhooks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +77,7 @@ def commands(place: Place, settings: Settings) -> dict[str, Command]:
         HUB: _service(HUB, "all", environment),
         REFUGIO: _partner(place, settings, REFUGIO, settings.refugio_port),
         ONG: _partner(place, settings, ONG, settings.ong_port),
+        CLINICA: _partner(place, settings, CLINICA, settings.clinica_port),
     }
 
 
@@ -87,6 +93,8 @@ def _partner(place: Place, settings: Settings, name: str, port: int) -> Command:
     argv += ["--key", str(home / "client.es384"), "--canonical", settings.canonical_base]
     if name == REFUGIO:
         argv += ["--hub-jwks", str(hub_jwks(place))]
+    if name == CLINICA:
+        argv += ["--hook-key", str(home / "hook.jwk"), "--hub-hook-key", str(hub_hook_key(place))]
     return Command(name=name, argv=argv, env=base_environment(), cwd=REPOSITORY)
 
 
@@ -100,15 +108,32 @@ def hub_jwks(place: Place) -> Path:
     return place.root / "partners" / "hub-jwks.json"
 
 
+def hub_hook_key(place: Place) -> Path:
+    """File with the hub's public key for webhooks, likewise."""
+    return place.root / "partners" / "hub-webhook.pub"
+
+
+def clinic_key(place: Place) -> str:
+    """The public key of the clinic's own messages, made with its private one on first use."""
+    home = partner_home(place, CLINICA)
+    if not (home / "hook.jwk").exists():
+        make_folder(home / "data", mode=0o700)
+        new_key(home / "hook.jwk")
+    return HookKey(home / "hook.jwk").public
+
+
 def make_partner_files(place: Place) -> None:
-    """Keys of the sandbox partners, and the hub's public key for them."""
-    for name in (REFUGIO, ONG):
+    """Keys of the sandbox partners, and the hub's public keys for them."""
+    for name in (REFUGIO, ONG, CLINICA):
         home = partner_home(place, name)
         make_folder(home / "data", mode=0o700)
         if not (home / "client.es384").exists():
             write_secret(home / "client.es384", new_es384_pem().decode())
         jwk = jwk_of((home / "client.es384").read_bytes())
         (home / "jwks.json").write_text(json.dumps({"keys": [jwk]}), encoding="ascii")
+    clinic_key(place)
+    public = ed25519_public((place.secrets / "webhook.ed25519").read_bytes())
+    hub_hook_key(place).write_text(written("whpk_", public), encoding="ascii")
     jwk = jwk_of((place.secrets / "client.es384").read_bytes())
     hub_jwks(place).write_text(json.dumps({"keys": [jwk]}), encoding="ascii")
 
@@ -120,6 +145,7 @@ def ready_address(settings: Settings, name: str) -> tuple[str, int]:
         HUB: settings.admin_port,
         REFUGIO: settings.refugio_port,
         ONG: settings.ong_port,
+        CLINICA: settings.clinica_port,
     }
     host = settings.admin_host if name in (VAULT, HUB) else "127.0.0.1"
     return ("127.0.0.1" if host == "0.0.0.0" else host), ports[name]
@@ -132,6 +158,7 @@ def ports_of(settings: Settings, name: str) -> dict[str, int]:
         HUB: {"CAUCE_PUBLIC_PORT": settings.public_port, "CAUCE_ADMIN_PORT": settings.admin_port},
         REFUGIO: {"CAUCE_REFUGIO_PORT": settings.refugio_port},
         ONG: {"CAUCE_ONG_PORT": settings.ong_port},
+        CLINICA: {"CAUCE_CLINICA_PORT": settings.clinica_port},
         "kafka": {
             "CAUCE_KAFKA_BOOTSTRAP": int(settings.kafka_bootstrap.rpartition(":")[2]),
             "CAUCE_KAFKA_CONTROLLER_PORT": settings.kafka_controller_port,

@@ -88,6 +88,7 @@ _SERVICES: Final = (
     "food",
 )
 
+_HEALTH: Final = ("health_medical", "mental_health", "psychosocial")
 
 _HOURS: Final = '[services.opening_hours]\ntime_zone = "America/Bogota"\n' + "".join(
     f'[[services.opening_hours.weekly]]\nday = "{day}"\nopens = "00:00"\ncloses = "24:00"\n'
@@ -101,7 +102,8 @@ def make_world(place: Place, settings: Settings) -> dict[str, Client]:
     clients = make_people(place, settings)
     proposer, activator = clients[PROPOSES.staff_id], clients[ACTIVATES.staff_id]
     known = {p["org"]: p for p in proposer.get("/admin/partners")["partners"]}
-    for org, toml in partner_files(settings).items():
+    clinic = clinic_file(settings, plan.clinic_key(place))
+    for org, toml in {**partner_files(settings), plan.CLINICA: clinic}.items():
         home = plan.partner_home(place, org)
         (home / "partner.toml").write_text(toml, encoding="utf-8")
         if org in known and known[org]["version"] > 0:
@@ -234,6 +236,41 @@ assured_date = 2026-01-15
 {_HOURS}
 """,
     }
+
+
+def clinic_file(settings: Settings, public_key: str) -> str:
+    """The record of the clinic, which takes webhooks and refers by the native JSON."""
+    roles = ("source", "recipient")
+    head = _head(
+        plan.CLINICA, "Clínica Demo", "entidad-receptora-7", "health_provider", roles, "webhook"
+    )
+    return (
+        head
+        + _agreement("CV-2026-03", out=_SERVICES, into=_HEALTH)
+        + f"""
+[webhook]
+url = "http://127.0.0.1:{settings.clinica_port}/hooks/cauce"
+scheme = "v1a"
+public_keys = ["{public_key}"]
+
+[[services]]
+id = "clinica-demo-consulta"
+name = "Consulta externa"
+service_types = {json.dumps(_HEALTH)}
+country = "COL"
+languages = ["es"]
+capacity_status = "accepting"
+directory_status = "active"
+address_confidentiality = "public"
+admin1 = ["CO-ANT"]
+response_time_hours = 48
+gender_approach = true
+specialised_in = ["trafficking"]
+intake_channels = ["hub"]
+assured_date = 2026-01-15
+{_HOURS}
+"""
+    )
 
 
 def _head(

@@ -127,7 +127,7 @@ def test_every_process_gets_its_whole_environment_and_nothing_of_ours(
     monkeypatch.setenv("STRANGER", "x")
     settings = plan.local_settings(here, {"CAUCE_PUBLIC_PORT": "18080"})
     commands = plan.commands(here, settings)
-    assert set(commands) == set(plan.OURS)
+    assert set(commands) == set(plan.EVERYBODY)
     for command in commands.values():
         assert "STRANGER" not in command.env
     again = Settings.from_environment(commands[plan.HUB].env)
