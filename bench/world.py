@@ -24,6 +24,7 @@ PORTS = (
     "KAFKA_CONTROLLER_PORT",
     "REFUGIO_PORT",
     "ONG_PORT",
+    "CLINICA_PORT",
 )
 ANSWERS = [["accepted", 0]]
 """What the partner answers to each referral, at once, by PATCH at the hub."""

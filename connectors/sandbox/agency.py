@@ -67,6 +67,15 @@ class Agency:
         path = f"/fhir/Consent/{consent_id}"
         return await self._write("withdraw", "PATCH", path, operations, str(uuid4()))
 
+    async def withdraw_natively(self, consent: str) -> dict[str, Any]:
+        """Take the whole consent back, natively."""
+        path = f"/v1/consents/{consent}/withdrawals"
+        return await self._write("withdraw", "POST", path, {}, str(uuid4()))
+
+    async def referral(self, referral: str) -> dict[str, Any]:
+        """The referral as the hub shows it to us natively now; noted in the ledger."""
+        return await self._read(f"/v1/referrals/{referral}", referral)
+
     async def _write(
         self, what: str, method: str, path: str, body: Any, key: str
     ) -> dict[str, Any]:
@@ -129,12 +138,14 @@ class Agency:
 
     async def task(self, task_id: str) -> dict[str, Any]:
         """The referral as the hub shows it to us now; noted in the ledger."""
+        return await self._read(f"/fhir/Task/{task_id}", task_id)
+
+    async def _read(self, path: str, own: str) -> dict[str, Any]:
         headers = await self._headers("")
         del headers["Idempotency-Key"]
-        url = f"{self._hub}/fhir/Task/{task_id}"
-        async with self._live().get(url, headers=headers) as answer:
+        async with self._live().get(f"{self._hub}{path}", headers=headers) as answer:
             body = await _json(answer)
-        note = {"kind": "status", "at": datetime.now(UTC).isoformat(), "task": task_id}
+        note = {"kind": "status", "at": datetime.now(UTC).isoformat(), "task": own}
         await self.journal.append(note | {"status": body.get("status")})
         return dict(body)
 

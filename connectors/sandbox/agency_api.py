@@ -26,6 +26,7 @@ class AgencyApi:
                 Route("/_control/refer", self.refer, methods=["POST"]),
                 Route("/_control/withdraw", self.withdraw, methods=["POST"]),
                 Route("/_control/task/{id}", self.task),
+                Route("/_control/referral/{id}", self.referral),
                 Route("/ledger", self.ledger),
             ]
         )
@@ -35,18 +36,26 @@ class AgencyApi:
         return Response("ok")
 
     async def refer(self, request: Request) -> Response:
-        """`{bundle, key?}` → the hub's answer."""
-        body = orjson.loads(await request.body())
-        return _json(await self.agency.refer(body["bundle"], body.get("key")))
+        """`{bundle, key?}`, natively `{body, key?}` → the hub's answer."""
+        asked = orjson.loads(await request.body())
+        if "body" in asked:
+            return _json(await self.agency.refer_natively(asked["body"], asked.get("key")))
+        return _json(await self.agency.refer(asked["bundle"], asked.get("key")))
 
     async def withdraw(self, request: Request) -> Response:
-        """`{consent}` → the hub's answer."""
-        body = orjson.loads(await request.body())
-        return _json(await self.agency.withdraw(body["consent"]))
+        """`{consent}`, with `"native": true` natively → the hub's answer."""
+        asked = orjson.loads(await request.body())
+        if asked.get("native"):
+            return _json(await self.agency.withdraw_natively(asked["consent"]))
+        return _json(await self.agency.withdraw(asked["consent"]))
 
     async def task(self, request: Request) -> Response:
         """The referral's Task as the hub shows it."""
         return _json(await self.agency.task(request.path_params["id"]))
+
+    async def referral(self, request: Request) -> Response:
+        """The same as the hub shows it natively."""
+        return _json(await self.agency.referral(request.path_params["id"]))
 
     async def ledger(self, _: Request) -> Response:
         """Every ledger record."""

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
+from weakref import WeakValueDictionary
 
 import aiohttp
 import orjson
@@ -62,6 +63,8 @@ class Clinic:
     _seen: set[str] = field(default_factory=set)
     _open: dict[str, Record] = field(default_factory=dict)
     _running: set[asyncio.Task[None]] = field(default_factory=set)
+    _turns: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+    """By our id of the referral: its messages are dealt with one after the other."""
     _session: aiohttp.ClientSession | None = None
 
     @classmethod
@@ -124,10 +127,13 @@ class Clinic:
         running.add_done_callback(self._running.discard)
 
     async def _deal_with(self, record: Record) -> None:
-        if record["type"] == "cauce.referral.sent":
-            await self._referred(record)
-        elif record["type"] == "cauce.erasure.requested":
-            await self._erase(record)
+        data = record["data"]
+        turn = self._turns.setdefault(data.get("referral", data["id"]), asyncio.Lock())
+        async with turn:
+            if record["type"] == "cauce.referral.sent":
+                await self._referred(record)
+            elif record["type"] == "cauce.erasure.requested":
+                await self._erase(record)
         await self.journal.append({"kind": "done", "at": _now(), "id": record["id"]})
 
     async def _referred(self, record: Record) -> None:

@@ -7,6 +7,7 @@ product's is `connectors/webhook/signing.py`.
 import base64
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 import orjson
@@ -44,11 +45,16 @@ class HookKey:
         }
 
 
+@lru_cache(maxsize=4)
+def _public(text: str) -> OKPKey:
+    raw = base64.b64decode(text.removeprefix("whpk_"))
+    x = base64.urlsafe_b64encode(raw).decode().rstrip("=")
+    return OKPKey.import_key({"kty": "OKP", "crv": "Ed25519", "x": x})
+
+
 def is_from(public: str, headers: Mapping[str, str], body: bytes) -> bool:
     """Whether a message was signed by the holder of a `whpk_…` key, a minute ago at most."""
-    raw = base64.b64decode(public.removeprefix("whpk_"))
-    x = base64.urlsafe_b64encode(raw).decode().rstrip("=")
-    key = OKPKey.import_key({"kty": "OKP", "crv": "Ed25519", "x": x})
+    key = _public(public)
     at = headers.get("webhook-timestamp", "")
     if not at.isdigit() or abs(time.time() - int(at)) > TOLERANCE_SECONDS:
         return False

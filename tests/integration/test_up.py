@@ -26,6 +26,7 @@ PORTS = (
     "KAFKA_CONTROLLER_PORT",
     "REFUGIO_PORT",
     "ONG_PORT",
+    "CLINICA_PORT",
 )
 OF_OUR_SERVERS = ("CAUCE_DATABASE_PORT", "CAUCE_KAFKA_BOOTSTRAP")
 
@@ -67,7 +68,7 @@ def processes_of(place: Place) -> list[int]:
     return found
 
 
-def test_a_machine_comes_up_twice_and_goes_down_without_a_trace(
+def test_a_machine_comes_up_twice_runs_the_demo_and_goes_down_without_a_trace(
     machine: tuple[Place, dict[str, str]],
 ) -> None:
     place, environment = machine
@@ -77,6 +78,11 @@ def test_a_machine_comes_up_twice_and_goes_down_without_a_trace(
     assert {row["name"]: row["state"] for row in shown["parts"]} == dict.fromkeys(ALL, "ready")
     assert shown["egress_private_networks"] == "127.0.0.0/8"
     secret = (place.secrets / "pg.consent").read_text()
+
+    demo = cauce(environment, "demo", "--json")
+    assert demo.returncode == 0, demo.stderr
+    told = json.loads(demo.stdout)
+    assert [told[path]["status"] for path in ("fhir", "native_webhook")] == ["revoked", "revoked"]
 
     again = cauce(environment, "up")
     assert again.returncode == 0, again.stderr

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from connectors.fhir_r4 import mapping as fhir_r4
 from connectors.native import mapping as native
+from connectors.sandbox.natives import NativeSample
 from connectors.sandbox.people import person
 from connectors.sandbox.samples import FULL, Permit, Sample
 from connectors.sdk.faults import Faults
@@ -50,6 +51,13 @@ def refused(read: Any, document: Any) -> set[tuple[str, str, str]]:
     with pytest.raises(Faults) as caught:
         read(document)
     return {(fault.code, fault.rule, fault.field) for fault in caught.value.faults}
+
+
+@pytest.mark.parametrize("rich", [False, True])
+def test_the_sandbox_writes_native_referrals_that_are_taken(rich: bool) -> None:
+    found = natively(NativeSample(rich=rich, now=NOW).body())
+    assert found.referral.to_org == "clinica-demo"
+    assert found.consent.items[0].data_categories == ("contact", "health", "pseudonymous_core")
 
 
 @pytest.mark.parametrize("path", sorted(FIXTURES.glob("*.in.json")), ids=lambda path: path.name)
