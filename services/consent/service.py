@@ -141,6 +141,7 @@ class ConsentService:
                     consent_ref=item.consent_ref,
                     consent_version=done.version,
                     status=item.status,
+                    staff_id=item.staff_id,
                     policy_version=POLICY_VERSION,
                 )
             ],

@@ -44,6 +44,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "bootstrap-refused": "the bootstrap secret is wrong: read it from the installation's secrets",
     "referral-unknown": "there is no such referral: see `cauce referral list`",
     "consent-unknown": "there is no such consent, case or referral",
+    "consent-over": "nothing of it is left to take back: see `cauce consent show`",
     "notice-unknown": "there is no such notice: see `cauce consent notices --all`",
     "notice-closed": "the notice was closed before",
     "service-unknown": "there is no such service: see `cauce directory list`",

@@ -40,6 +40,7 @@ Duty = Literal[
     "opening.request",
     "opening.approve",
     "notice.close",
+    "consent.withdraw",
 ]
 
 DUTIES: Final[Mapping[Duty, frozenset[str]]] = MappingProxyType(
@@ -58,6 +59,7 @@ DUTIES: Final[Mapping[Duty, frozenset[str]]] = MappingProxyType(
         "opening.request": frozenset({"coordinator", "protection_officer"}),
         "opening.approve": frozenset({"protection_officer", "data_protection_officer"}),
         "notice.close": frozenset({"protection_officer"}),
+        "consent.withdraw": frozenset({"protection_officer"}),
     }
 )
 """What may be done and the roles that may do it; one of them is enough."""

@@ -1,6 +1,7 @@
 """The admin port of the gateway on PostgreSQL: bootstrap, sessions, roles, leaves, parked cases."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from time import time
 from typing import Any
@@ -11,6 +12,7 @@ import orjson
 import pytest
 from starlette.applications import Starlette
 
+from connectors.sandbox.people import person
 from services.console.client import Who, assertion
 from services.console.local.place import Place
 from services.kit import serving
@@ -74,15 +76,18 @@ class Office:
         return [orjson.loads(row["body"]) for row in rows]
 
 
-@pytest.fixture
-async def office(secrets: Place, pg: servers.Databases, tmp_path: Path) -> AsyncIterator[Office]:
+@asynccontextmanager
+async def opened(
+    secrets: Place, pg: servers.Databases, tmp_path: Path, names: tuple[str, ...]
+) -> AsyncIterator[Office]:
+    """The admin port of these services, with one operator."""
     settings = servers.settings_for(secrets, pg)
     admin = await asyncpg.connect(pg.admin_dsn)
     await admin.execute(
         "truncate gateway.staff, gateway.entry, gateway.partner, custody.leaf, custody.waiting"
     )
     await admin.close()
-    async with edge(settings, pg.admin_dsn, ("gateway",)) as world:
+    async with edge(settings, pg.admin_dsn, names) as world:
         listener = serving.listen("127.0.0.1", 0)
         routes = [route for service in world.host.services for route in service.admin]
         server = serving.Server(Starlette(routes=routes), listener)
@@ -94,6 +99,12 @@ async def office(secrets: Place, pg: servers.Databases, tmp_path: Path) -> Async
         yield made
         server.should_exit = True
         await server.ended()
+
+
+@pytest.fixture
+async def office(secrets: Place, pg: servers.Databases, tmp_path: Path) -> AsyncIterator[Office]:
+    async with opened(secrets, pg, tmp_path, ("gateway",)) as made:
+        yield made
 
 
 async def test_the_bootstrap_secret_works_once(office: Office) -> None:
@@ -191,6 +202,7 @@ async def test_a_role_without_the_duty_is_refused(office: Office) -> None:
         ("POST", "/admin/openings"),
         ("GET", "/admin/notices"),
         ("POST", f"/admin/notices/{uuid4()}/closing"),
+        ("POST", f"/admin/consents/{uuid4()}/withdrawal"),
         ("POST", "/admin/staff/operator-1/disable"),
     ):
         assert await office.by("lawyer-1", method, path, {}) == (403, {"code": "role-missing"})
@@ -233,6 +245,54 @@ async def test_a_notice_is_closed_by_a_protection_officer_with_an_outcome_of_the
     asked = await office.by("officer-2", "GET", "/admin/notices?al=true")
     assert asked == (400, {"code": "parameter-unknown"})
     assert await office.by("officer-2", "GET", "/admin/notices") == (200, {"notices": []})
+
+
+async def referred(office: Office, number: int) -> str:
+    """A new referral; the hub's reference of its consent."""
+    await office.world.refer(person=person(number))
+    return str(
+        await office.world.admin.fetchval(
+            "select consent_ref from gateway.referral order by accepted_at desc limit 1"
+        )
+    )
+
+
+async def test_a_protection_officer_takes_a_consent_back_whole_or_for_one_recipient(
+    secrets: Place, pg: servers.Databases, tmp_path: Path
+) -> None:
+    async with opened(secrets, pg, tmp_path, ("vault", "consent", "gateway")) as office:
+        body = office.body("officer-3", ["protection_officer"])
+        await office.by("operator-1", "POST", "/admin/staff", body)
+        ref, other = [await referred(office, 4_300_001 + n) for n in range(2)]
+        path, whole = f"/admin/consents/{ref}/withdrawal", {"status": "withdrawn"}
+        refused = await office.by("operator-1", "POST", path, whole)
+        assert refused == (403, {"code": "role-missing"})
+        for body, field, rule in (
+            ({"status": "gone"}, "status", "code"),
+            ({}, "status", "required"),
+            ({**whole, "to_org": 3}, "to_org", "required"),
+            ({**whole, "why": "x"}, "why", "unknown"),
+        ):
+            status, answer = await office.by("officer-3", "POST", path, body)
+            assert (status, answer["faults"]) == (422, [{"field": field, "rule": rule}])
+        assert await office.by("officer-3", "POST", path, {**whole, "to_org": "nobody"}) == (
+            409,
+            {"code": "consent-over"},
+        )
+        assert await office.leaves("withdrawn") == []
+        part = await office.by("officer-3", "POST", path, {**whole, "to_org": "refugio-sur"})
+        assert part[0] == 200, part
+        shown = await office.by("officer-3", "GET", f"/admin/consents/{ref}")
+        permits = [r["to_org"] for r in shown[1]["rules"] if r["decision"] == "permit"]
+        assert permits == []
+        over = await office.by("officer-3", "POST", path, whole)
+        assert over == (409, {"code": "consent-over"})
+        done = await office.by("officer-3", "POST", path.replace(ref, other), whole)
+        assert (done[0], done[1]["status"]) == (200, "withdrawn"), done
+        told = [(x["actor"], x["staff_id"]) for x in await office.leaves("withdrawn")]
+        assert told == [(office.world.host.settings.cell, "officer-3")] * 2
+        unknown = await office.by("officer-3", "POST", path.replace(ref, str(uuid4())), whole)
+        assert unknown == (404, {"code": "consent-unknown"})
 
 
 async def test_the_registry_is_read_with_a_partners_token_only(office: Office) -> None:

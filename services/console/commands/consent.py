@@ -20,6 +20,14 @@ def register(subparsers: Any) -> None:
     verbs = Verbs(subparsers, "consent", "consents and requests to erase")
     show = verbs.add("show", "one consent, by its id or its referral's or case's", _show, _print)
     show.add_argument("ref")
+    withdraw = verbs.add(
+        "withdraw", "take a consent back because the person asks it here", _withdraw, print_fields
+    )
+    withdraw.add_argument("consent_ref")
+    withdraw.add_argument(
+        "--status", default="withdrawn", choices=("withdrawn", "revoked", "invalidated")
+    )
+    withdraw.add_argument("--to", metavar="ORG", help="only what this organisation may receive")
     erasures = verbs.add("erasures", "requests to erase that wait for an answer", _erasures, _rows)
     erasures.add_argument("--all", action="store_true", help="answered ones too")
     notices = verbs.add("notices", "what people must yet be told", _notices, _notice_rows)
@@ -36,6 +44,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _show(client: Client, args: argparse.Namespace) -> dict[str, Any]:
     return client.get(f"/admin/consents/{args.ref}")
+
+
+def _withdraw(client: Client, args: argparse.Namespace) -> dict[str, Any]:
+    body = {"status": args.status} | ({"to_org": args.to} if args.to else {})
+    return client.post(f"/admin/consents/{args.consent_ref}/withdrawal", body)
 
 
 def _print(answer: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from services.gateway.admin.http import Desk
 from services.gateway.admin.log import LogDesk, log_routes
 from services.gateway.admin.notices import Notices, notice_routes
 from services.gateway.admin.partners import Desks, partner_routes
+from services.gateway.admin.withdrawals import Withdrawals, withdrawal_routes
 from services.gateway.directory.app import admin_routes as directory_routes
 from services.gateway.staff.api import Register, staff_routes
 from services.gateway.staff.openings import Openings, opening_routes
@@ -25,6 +26,7 @@ def admin_routes(rt: Runtime, pool: asyncpg.Pool, partners: Partners) -> list[Ro
         *staff_routes(desk, Register(rt, pool, sessions)),
         *partner_routes(desk, Desks(rt, pool, partners)),
         *case_routes(desk, Cases(rt, pool)),
+        *withdrawal_routes(desk, Withdrawals(rt)),
         *log_routes(desk, LogDesk(rt, pool)),
         *opening_routes(desk, Openings(rt, pool)),
         *notice_routes(desk, Notices(rt, pool)),

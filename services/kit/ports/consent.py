@@ -93,6 +93,8 @@ class Withdrawal:
     status: str
     """withdrawn, revoked or invalidated."""
     items: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+    staff_id: str | None = None
+    """The protection officer, where the cell itself takes it back."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
