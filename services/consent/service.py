@@ -23,7 +23,14 @@ from services.kit.exchange import put_events
 from services.kit.leaf import append_leaves, leaf
 from services.kit.metrics import Metrics
 from services.kit.ports.batch import MAX_BATCH
-from services.kit.ports.consent import ConsentRecord, Decision, Question, Withdrawal, Withdrawn
+from services.kit.ports.consent import (
+    ConsentHistory,
+    ConsentRecord,
+    Decision,
+    Question,
+    Withdrawal,
+    Withdrawn,
+)
 from services.kit.steps import step
 
 EFFECT_DELAY: Final = timedelta(seconds=2)
@@ -98,6 +105,15 @@ class ConsentService:
             held = await store.load(conn, at)
         records = {r.consent_ref: r for case in held.values() for r in case.records}
         return [records.get(item) for item in items]
+
+    async def history(self, items: Sequence[UUID]) -> list[ConsentHistory]:
+        """Every consent of each case after each change that touched it."""
+        async with self._pool.acquire() as conn:
+            newest = await store.versions(conn, items)
+            return [
+                ConsentHistory(records=await store.changes(conn, case_ref, newest[case_ref]))
+                for case_ref in items
+            ]
 
     async def withdraw(self, items: Sequence[Withdrawal]) -> list[Withdrawn]:
         """Withdraw under the exclusive lock of the case; a repeat of a command changes nothing."""

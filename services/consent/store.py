@@ -6,7 +6,7 @@ stamp after it, rows, version + 1, event, custody leaf. What changes is decided 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -133,6 +133,21 @@ async def apply(conn: Any, held: CaseConsent, consent_ref: UUID, change: Change)
         [k.key_version for k in change.dead_keys],
     )
     return held.version + 1
+
+
+async def changes(conn: Any, case_ref: UUID, newest: int) -> tuple[ConsentRecord, ...]:
+    """Each record of a case as it stood at each version of it that changed the record."""
+    last: dict[UUID, ConsentRecord] = {}
+    found = []
+    for version in range(1, newest + 1):
+        held = (await load(conn, {case_ref: version}))[case_ref]
+        for record in held.records:
+            now = replace(record, version=version)
+            before = last.get(record.consent_ref)
+            if before is None or replace(before, version=version) != now:
+                last[record.consent_ref] = now
+                found.append(now)
+    return tuple(found)
 
 
 async def over(conn: Any, consent_ref: UUID, now: datetime) -> tuple[ConsentRule, ...]:

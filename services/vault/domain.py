@@ -18,7 +18,7 @@ from services.kit import crypto
 from services.kit.ports.vault import Grant, OpeningRequest, SignedGrant
 
 CALLERS: Final[Mapping[str, frozenset[str]]] = {
-    "gateway": frozenset({"resolve", "put", "forget", "keep", "open", "replay"}),
+    "gateway": frozenset({"resolve", "put", "forget", "keep", "open", "copy", "replay"}),
     "referral": frozenset({"keys"}),
     "delivery": frozenset({"keys", "release", "grants"}),
 }
@@ -29,6 +29,9 @@ FACTS_ONLY: Final = frozenset({"statistics"})
 
 OPENED: Final = ("identity",)
 """What opening an identity shows: who the person is, nothing of what happened to them."""
+
+COPIED_FOR: Final = "subject_access"
+"""The one reason for which a whole record is copied: the person asks what is held on them."""
 
 START_LEEWAY: Final = timedelta(seconds=2)
 """How far the clock that stamped a grant may run before the vault's."""
@@ -48,6 +51,7 @@ RULES: Final = frozenset(
         "key-dead",
         "epoch-missing",
         "approvals",
+        "reason",
         "opening-used",
     }
 )
@@ -144,6 +148,11 @@ def check_opening(request: OpeningRequest) -> str | None:
     given = len(request.approvers) == len(people) == len(organisations) == 2
     named = all(person and org for person, org in request.approvers)
     return None if given and named and request.reason_code else "approvals"
+
+
+def check_copy(request: OpeningRequest) -> str | None:
+    """None when an opening allows the copy of a whole record, else the rule."""
+    return check_opening(request) or (None if request.reason_code == COPIED_FOR else "reason")
 
 
 @dataclass(frozen=True, slots=True)

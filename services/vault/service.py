@@ -17,6 +17,8 @@ from services.kit import crypto, rpc
 from services.kit.metrics import Metrics
 from services.kit.ports.batch import MAX_BATCH
 from services.kit.ports.vault import (
+    CopiedVersion,
+    CopyResult,
     DataKey,
     Grant,
     GrantState,
@@ -225,6 +227,41 @@ class VaultService:
         for result in results:
             self._metrics.inc("cauce_vault_releases_total", rule=result.rule)
         return results
+
+    async def copy(self, items: Sequence[OpeningRequest]) -> list[CopyResult]:
+        """The whole record for its person, by an opening that is recorded before it is given."""
+        caller = _allow("copy", items)
+        results = [await self._copy(caller, item) for item in items]
+        for result in results:
+            self._metrics.inc("cauce_vault_releases_total", rule=result.rule)
+        return results
+
+    async def _copy(self, caller: str, request: OpeningRequest) -> CopyResult:
+        rule = domain.check_copy(request)
+        if rule:
+            return CopyResult(rule=rule)
+        async with self._pool.acquire() as conn, conn.transaction():
+            rows = await store.every_version(conn, request.case_ref)
+            if not rows:
+                return CopyResult(rule="version-unknown")
+            try:
+                own_keys = [self._own_key(row) for row, _ in rows]
+            except EpochMissingError:
+                return CopyResult(rule="epoch-missing")
+            if not await self._room(conn, caller, self._clock(), 1):
+                return CopyResult(rule="quota")
+            if not await store.insert_opening(conn, request):
+                return CopyResult(rule="opening-used")
+            others = await store.other_cases(conn, request.case_ref)
+        versions = [
+            CopiedVersion(
+                vault_version=row.vault_version,
+                stored_at=at,
+                record=None if own_key is None else _record(row, own_key),
+            )
+            for (row, at), own_key in zip(rows, own_keys, strict=True)
+        ]
+        return CopyResult(rule=domain.RELEASED, versions=tuple(versions), other_cases=others)
 
     async def replay(self, items: Sequence[UUID]) -> list[ReplayResult]:
         """Handle again the cases at which the consumer of this process stopped."""

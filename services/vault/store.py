@@ -271,6 +271,33 @@ async def latest_readable(conn: Any, case_ref: UUID) -> Readable | None:
     return _readable(row) if row else None
 
 
+async def every_version(conn: Any, case_ref: UUID) -> list[tuple[Readable, datetime]]:
+    """Every accepted record of a case, oldest first, with a live key where there is one left."""
+    rows = await conn.fetch(
+        f"select distinct on (v.vault_version) v.at, {_READABLE} from vault.version v"  # noqa: S608
+        " join vault.attempt a on a.attempt = v.attempt and a.state = 'kept'"
+        " left join (vault.version_key x join keys.data_key k on k.case_ref = x.case_ref"
+        "  and k.purpose = x.purpose and k.version = x.key_version and k.wrapped is not null)"
+        "  on x.case_ref = v.case_ref and x.vault_version = v.vault_version"
+        " where v.case_ref = $1 order by v.vault_version, x.purpose",
+        case_ref,
+    )
+    return [(_readable(row), row["at"]) for row in rows]
+
+
+async def other_cases(conn: Any, case_ref: UUID) -> int:
+    """How many other cases hold accepted records of the person of this case."""
+    return int(
+        await conn.fetchval(
+            "select count(distinct o.case_ref) from vault.version v"
+            " join vault.version o on o.subject_ref = v.subject_ref and o.case_ref <> v.case_ref"
+            " join vault.attempt a on a.attempt = o.attempt and a.state = 'kept'"
+            " where v.case_ref = $1",
+            case_ref,
+        )
+    )
+
+
 def _readable(row: Any) -> Readable:
     own = data = None
     if row["x_wrapped"] is not None:

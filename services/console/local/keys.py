@@ -16,8 +16,9 @@ from services.kit.migrate import HUB_ROLES
 
 HUB_KEYS = ("token.key", "digest.key", "index.key", "alias.key")
 """Access tokens, digests of refusals, indexes of partners' identifiers, aliases."""
-SIGNING = ("grant", "checkpoint", "webhook")
-"""Ed25519 pairs: grants that the vault checks, checkpoints of the custody log, calls to hooks."""
+SIGNING = ("grant", "checkpoint", "webhook", "report")
+"""Ed25519 pairs: grants that the vault checks, checkpoints of the custody log, calls to hooks,
+access reports of persons."""
 BOOTSTRAP = "staff-bootstrap"
 """Registers the first person of the staff, and nobody after."""
 VAULT_KEYS = ("root.key", "pseudonym.key", "index.key")

@@ -13,6 +13,7 @@ from services.gateway.directory.app import admin_routes as directory_routes
 from services.gateway.staff.api import Register, staff_routes
 from services.gateway.staff.openings import Openings, opening_routes
 from services.gateway.staff.session import Sessions, session_routes
+from services.gateway.subject.reports import Reports, report_routes
 from services.kit.partners import Partners
 from services.kit.runtime import Runtime
 
@@ -21,6 +22,7 @@ def admin_routes(rt: Runtime, pool: asyncpg.Pool, partners: Partners) -> list[Ro
     """What people reach: sessions, staff, partners, cases, log, openings."""
     sessions = Sessions.of(rt, pool)
     desk = Desk(sessions.member, rt.log)
+    openings = Openings(rt, pool)
     return [
         *session_routes(desk, sessions),
         *staff_routes(desk, Register(rt, pool, sessions)),
@@ -28,7 +30,8 @@ def admin_routes(rt: Runtime, pool: asyncpg.Pool, partners: Partners) -> list[Ro
         *case_routes(desk, Cases(rt, pool)),
         *withdrawal_routes(desk, Withdrawals(rt)),
         *log_routes(desk, LogDesk(rt, pool)),
-        *opening_routes(desk, Openings(rt, pool)),
+        *opening_routes(desk, openings),
+        *report_routes(desk, Reports(rt, pool, partners, openings)),
         *notice_routes(desk, Notices(rt, pool)),
         *directory_routes(rt, partners, desk),
     ]

@@ -20,7 +20,15 @@ PUBLIC_MEMBERS: Final = frozenset({"kty", "crv", "x", "y", "kid", "use", "alg"})
 ASSERTION_SECONDS: Final = 300
 LEEWAY_SECONDS: Final = 60
 JTI: Final = re.compile(r"[\x21-\x7e]{8,128}")
-OPENING_REASONS: Final = ("correction", "court_order", "risk_to_life", "subject_request")
+SUBJECT_ACCESS: Final = "subject_access"
+"""The person asks what is held on them: the opening is for an access report and nothing else."""
+OPENING_REASONS: Final = (
+    "correction",
+    "court_order",
+    "risk_to_life",
+    SUBJECT_ACCESS,
+    "subject_request",
+)
 """Why an identity may be opened outside a grant; closed."""
 OPENING_LIFE: Final = timedelta(hours=24)
 """From the request until the identity must have been read."""
@@ -98,6 +106,17 @@ def assertion_fault(
         return "expiry"
     jti = claims.get("jti")
     return None if isinstance(jti, str) and JTI.fullmatch(jti) else "jti"
+
+
+def begin_fault(
+    *, approved_by: str | None, requested_at: datetime, reason_code: str, wanted: str, now: datetime
+) -> str | None:
+    """Why an opening may not be carried out as `wanted` (identity, report) now; None: it may."""
+    if (reason_code == SUBJECT_ACCESS) != (wanted == "report"):
+        return "opening-is-for-report" if wanted == "identity" else "opening-other-reason"
+    if now - requested_at > OPENING_LIFE:
+        return "opening-expired"
+    return "opening-not-approved" if approved_by is None else None
 
 
 def approval_fault(

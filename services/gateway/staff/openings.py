@@ -17,7 +17,12 @@ from starlette.routing import Route
 from services.gateway import notices
 from services.gateway.admin.faults import FieldFault
 from services.gateway.admin.http import AdminRefused, Desk, json_body, text_of, uuid_of
-from services.gateway.staff.domain import OPENING_LIFE, OPENING_REASONS, approval_fault
+from services.gateway.staff.domain import (
+    OPENING_LIFE,
+    OPENING_REASONS,
+    approval_fault,
+    begin_fault,
+)
 from services.kit.db import transaction
 from services.kit.leaf import append_leaves, leaf
 from services.kit.ports.vault import OpeningRequest, Vault
@@ -84,7 +89,7 @@ class Openings:
 
     async def read(self, request: Request, member: StaffMember) -> dict[str, Any]:
         """The identity, to who asked, once: leaf first, then the vault."""
-        opening = await self._begin(request.path_params["opening_ref"], member)
+        opening = await self.begin(request.path_params["opening_ref"], member, "identity")
         (result,) = await self._vault.open([opening])
         if result.content is None:
             raise AdminRefused(409, result.rule)
@@ -94,29 +99,22 @@ class Openings:
             "identity": orjson.loads(result.content),
         }
 
-    async def _begin(self, ref: UUID, member: StaffMember) -> OpeningRequest:
-        """Commit the leaf; a repeat after a fault finds it written and asks the vault again."""
+    async def begin(self, ref: UUID, member: StaffMember, wanted: str) -> OpeningRequest:
+        """Commit the leaf; a repeat after a fault finds it written and asks the vault again.
+
+        `wanted` is `identity` or `report`: an opening serves what it was approved for.
+        """
         async with transaction(self._pool) as conn:
             row = await self._locked(conn, ref)
             if row["requested_by"] != member.staff_id:
                 raise AdminRefused(404, "opening-unknown")
             now = self._rt.clock()
-            if row["approved_by"] is None:
-                raise AdminRefused(409, "opening-not-approved")
-            if now - row["requested_at"] > OPENING_LIFE:
-                raise AdminRefused(409, "opening-expired")
+            about = {n: row[n] for n in ("approved_by", "requested_at", "reason_code")}
+            rule = begin_fault(**about, wanted=wanted, now=now)
+            if rule is not None:
+                raise AdminRefused(409, rule)
             leaf_ref = row["leaf_ref"] or await self._note(conn, row, now)
-        approvers = (
-            (row["requested_by"], row["requested_org"]),
-            (row["approved_by"], row["approved_org"]),
-        )
-        return OpeningRequest(
-            opening_ref=ref,
-            case_ref=row["case_ref"],
-            reason_code=row["reason_code"],
-            approvers=approvers,
-            leaf_ref=leaf_ref,
-        )
+        return _request(row, leaf_ref)
 
     async def _note(self, conn: Any, row: asyncpg.Record, now: datetime) -> UUID:
         made = leaf(
@@ -146,6 +144,20 @@ class Openings:
             raise AdminRefused(404, "opening-unknown")
         found: asyncpg.Record = row
         return found
+
+
+def _request(row: asyncpg.Record, leaf_ref: UUID) -> OpeningRequest:
+    approvers = (
+        (row["requested_by"], row["requested_org"]),
+        (row["approved_by"], row["approved_org"]),
+    )
+    return OpeningRequest(
+        opening_ref=row["opening_ref"],
+        case_ref=row["case_ref"],
+        reason_code=row["reason_code"],
+        approvers=approvers,
+        leaf_ref=leaf_ref,
+    )
 
 
 def _shown(row: asyncpg.Record, now: datetime) -> dict[str, Any]:

@@ -108,6 +108,14 @@ class Withdrawn:
     """Set when refused: unknown consent, not the source, unknown item."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConsentHistory:
+    """Every consent of a case as it stood after each change that touched it, oldest first."""
+
+    records: tuple[ConsentRecord, ...]
+    """`version` is the case's version from which the record stood so."""
+
+
 class Consent(Protocol):
     """Decides, records and takes back consent."""
 
@@ -119,3 +127,6 @@ class Consent(Protocol):
 
     async def read(self, items: Sequence[UUID]) -> list[ConsentRecord | None]:
         """Records by consent_ref, whatever their status."""
+
+    async def history(self, items: Sequence[UUID]) -> list[ConsentHistory]:
+        """By case_ref: what was consented, changed and taken back; empty for an unknown case."""

@@ -135,6 +135,27 @@ class OpeningRequest:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CopiedVersion:
+    """One accepted version of a case's record; `record` is None once its keys are destroyed."""
+
+    vault_version: int
+    stored_at: datetime
+    record: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CopyResult:
+    """All versions of a case's record, oldest first, or the rule that forbade it (no versions).
+
+    `other_cases` counts the person's cases that this opening does not reach.
+    """
+
+    rule: str
+    versions: tuple[CopiedVersion, ...] = ()
+    other_cases: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ReplayResult:
     """What replaying a parked case did; `rule` is `not-parked` or what still forbids it."""
 
@@ -168,6 +189,9 @@ class Vault(Protocol):
 
     async def open(self, items: Sequence[OpeningRequest]) -> list[ReleaseResult]:
         """Open an identity outside a grant."""
+
+    async def copy(self, items: Sequence[OpeningRequest]) -> list[CopyResult]:
+        """The person's whole record of a case, in all versions, for their own access report."""
 
     async def replay(self, items: Sequence[UUID]) -> list[ReplayResult]:
         """Handle again the cases at which the vault's own consumer stopped."""
