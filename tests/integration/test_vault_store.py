@@ -31,6 +31,7 @@ from tests.integration.vault_world import (
     grant,
     item,
     make_world,
+    record,
     sign,
 )
 from tests.support.servers import Databases
@@ -303,6 +304,59 @@ async def test_an_identity_opens_once_for_two_people_of_two_organisations(world:
     assert shown["person"]["names"] == [{"text": SECRET_NAME}]
     assert set(shown) == {"person"}
     assert set(shown["person"]) == {"identifiers", "names", "birth_date"}
+
+
+def copy_of(case_ref: UUID, **changes: Any) -> OpeningRequest:
+    made = OpeningRequest(
+        opening_ref=uuid4(),
+        case_ref=case_ref,
+        reason_code="subject_access",
+        approvers=(("ana", "ong-norte"), ("luis", "refugio-sur")),
+        leaf_ref=uuid4(),
+    )
+    return replace(made, **changes)
+
+
+async def test_a_whole_record_is_copied_once_in_every_accepted_version(world: World) -> None:
+    one = item()
+    again = replace(one, attempt=uuid4(), record=record("Corrected Invented"))
+    sleeper = replace(one, attempt=uuid4(), record=record("Never Accepted"))
+    for each in (one, again, sleeper):
+        await put(world, each)
+    early, reason, alone = await world.vault.copy(
+        [
+            copy_of(one.case_ref),
+            copy_of(one.case_ref, reason_code="court_order"),
+            copy_of(one.case_ref, approvers=(("ana", "ong-norte"), ("eva", "ong-norte"))),
+        ]
+    )
+    assert (early.rule, reason.rule, alone.rule) == ("version-unknown", "reason", "approvals")
+    await world.vault.keep([one.attempt, again.attempt])
+    request = copy_of(one.case_ref)
+    first, second = await world.vault.copy([request, request])
+    assert (first.rule, second.rule, second.versions) == ("released", "opening-used", ())
+    assert [v.vault_version for v in first.versions] == [1, 2]
+    kept = [orjson.loads(v.record or b"") for v in first.versions]
+    assert [r["split"]["identity"]["person"]["names"] for r in kept] == [
+        [{"text": SECRET_NAME}], [{"text": "Corrected Invented"}],
+    ]  # fmt: skip
+    assert kept[0]["originals"] == {"requisition": [ORIGINAL]}
+    assert SECRET_NAME not in repr(first)
+
+
+async def test_a_copy_says_which_versions_nobody_can_read_and_counts_other_cases(
+    world: World,
+) -> None:
+    one = item()
+    other = replace(one, attempt=uuid4(), case_ref=uuid4())
+    for each in (one, other):
+        await put(world, each)
+    await world.vault.keep([one.attempt, other.attempt])
+    async with world.pool.acquire() as conn, conn.transaction():
+        await key_rows.kill_keys(conn, [KeyName(one.case_ref, PURPOSE, 1)])
+    (dead,) = await world.vault.copy([copy_of(one.case_ref)])
+    assert (dead.rule, [v.record for v in dead.versions]) == ("released", [None])
+    assert dead.other_cases == 1
 
 
 async def test_a_service_may_call_its_own_methods_only(world: World) -> None:
