@@ -104,7 +104,7 @@ async def build(rt: Runtime) -> Service:
     return Service(
         name="gateway",
         public=routes,
-        admin=admin_routes(rt, pool, partners),
+        admin=admin_routes(rt, pool, partners, surface),
         loops=[
             keeper.run,
             partial(run_as_leader, rt, "gateway-sweep", sweeping),
@@ -250,8 +250,8 @@ def _reads(
         surface.route(operations.TASK_CREATE, aborts.create),
         surface.route(operations.TASK_SEARCH_BY_FORM, tasks.search_by_form),
         surface.route(operations.read("Task"), aborts.reading(tasks.read)),
-        surface.route(operations.write("PATCH", "Task", operations.ANSWER), tasks.patch),
-        surface.route(operations.write("PUT", "Task", operations.ANSWER), tasks.put),
+        surface.route(operations.PATCH_TASK, tasks.patch),
+        surface.route(operations.PUT_TASK, tasks.put),
         *(surface.route(operations.read(name), content.of(name)) for name in KINDS),
         surface.route(operations.directory("Organization"), listed.organizations),
         surface.route(operations.read("Organization"), listed.organization),
@@ -271,6 +271,6 @@ def _consents(rt: Runtime, views: Views, partners: Partners, surface: Surface) -
     by_fhir = Consents(views, consent, writer, time_zone=zone, clock=clock)
     return [
         *consents_app.routes(surface, views, writer, time_zone=zone, clock=clock),
-        surface.route(operations.write("PATCH", "Consent", operations.CONSENT), by_fhir.patch),
-        surface.route(operations.write("PUT", "Consent", operations.CONSENT), by_fhir.put),
+        surface.route(operations.PATCH_CONSENT, by_fhir.patch),
+        surface.route(operations.PUT_CONSENT, by_fhir.put),
     ]

@@ -24,17 +24,47 @@ BODY_FAULTS: Final = (
     ("structure", "unknown-element"),
     ("structure", "wrong-type"),
 )
-"""What reading a JSON body of the native surface may answer with."""
+"""What reading a JSON body of the native surface by its members may answer with."""
+MODEL_FAULTS: Final = (
+    ("code-invalid", "not-in-list"),
+    ("required", "element"),
+    ("structure", "bad-format"),
+    ("structure", "unknown-element"),
+    ("structure", "wrong-type"),
+    ("value-invalid", "item-count"),
+)
+"""What reading a JSON body as a model (`bodies`) may answer with."""
+VERSIONED: Final = (("precondition-required", "if-match"), ("conflict", "version"))
+"""What a change by If-Match may answer with."""
+ETAG: Final = "ETag"
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A query parameter: its name, what it does, and its JSON schema."""
+    """A parameter of a query, a form or a header: its name, what it does, and its JSON schema."""
 
     name: str
     text: str
     schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
     required: bool = False
+
+
+IDEMPOTENCY_KEY: Final = Parameter(
+    "Idempotency-Key",
+    "The same key and content again changes nothing and is answered alike",
+    {"type": "string", "minLength": 1, "maxLength": 255},
+)
+IF_MATCH: Final = Parameter(
+    "If-Match",
+    "The ETag of the version that the change was made on",
+    {"type": "string", "pattern": r'^W/"[0-9]{1,9}"$'},
+    required=True,
+)
+IF_NONE_MATCH: Final = Parameter("If-None-Match", "An ETag; 304 while the answer still has it")
+PREFER: Final = Parameter(
+    "Prefer",
+    "`return=representation` (default), `return=OperationOutcome`, or `return=minimal`: no body",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +83,10 @@ class Operation:
     query: tuple[Parameter, ...] = ()
     form: tuple[Parameter, ...] = ()
     """Parameters in a body of `application/x-www-form-urlencoded`."""
+    headers: tuple[Parameter, ...] = ()
+    """Headers that it reads, beside those that any operation reads."""
+    sends: tuple[str, ...] = ()
+    """Headers of a success, beside those of every answer."""
     request: Content | None = None
     response: Content | None = None
     status: int = 200

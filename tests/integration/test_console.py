@@ -84,6 +84,19 @@ def test_the_directory_says_what_it_does_not_know(cauce: Cauce) -> None:
     assert cauce("directory", "list", "--age", "old")[0] == 1
 
 
+def test_the_interfaces_are_printed_or_written(cauce: Cauce, tmp_path: Path) -> None:
+    document = answer_of(cauce("schema", "openapi"))
+    assert document["openapi"] == "3.1.0"
+    assert "/docs/openapi.json" in document["paths"]
+    file = tmp_path / "asyncapi.json"
+    assert cauce("schema", "asyncapi", "--out", str(file))[0] == 0
+    assert json.loads(file.read_text(encoding="utf-8"))["asyncapi"] == "3.0.0"
+    told = answer_of(cauce("schema", "openapi", "--out", str(file), "--json"))
+    assert told == {"file": str(file), "bytes": file.stat().st_size}
+    status, _, complaint = cauce("schema", "openapi", "--out", str(tmp_path / "none" / "x.json"))
+    assert (status, complaint.count("\n")) == (1, 1)
+
+
 def test_the_partners_are_in_force_by_two_people(cauce: Cauce) -> None:
     partners = answer_of(cauce("partner", "list", "--json"))["partners"]
     assert {p["org"]: p["status"] for p in partners} == dict.fromkeys(

@@ -14,9 +14,11 @@ from random import Random
 
 import asyncpg
 import pytest
+from starlette.routing import compile_path
 
 from services.console.local import plan
 from services.console.local.place import Place
+from services.gateway.documents.refusals import applying
 from services.kit.errors import catalogue
 from services.kit.settings import Settings
 from tests.support.hub import Hub, running_hub
@@ -26,6 +28,7 @@ from tests.support.refusals import (
     Answer,
     Case,
     Played,
+    TokenRequest,
     expected,
     full,
     play,
@@ -54,6 +57,7 @@ from tests.support.refusals_world import (
     world,
 )
 from tests.support.servers import Databases, Kafka
+from tests.support.surface import operations
 
 pytestmark = pytest.mark.timeout(300)
 AT_ONCE = 16
@@ -63,6 +67,7 @@ STILL = (*RULED, *TASK_CASES, *FHIR_CASES, *DIRECTORY_CASES, *NATIVE_REFERRAL_CA
 """Cases that need no state to be driven to."""
 LAST = (*DRIVEN, *NATIVE_DRIVEN)
 ALL = (*TOGETHER, *STILL, *LAST)
+OF_NO_OPERATION = {("not-found", "path"), ("not-supported-method", "method")}
 
 
 @dataclass
@@ -197,6 +202,16 @@ def test_one_change_is_refused_and_without_it_the_request_is_accepted(
     assert found.after.refusals[: len(found.before.refusals)] == found.before.refusals
     assert found.accepted is not None
     assert found.accepted.status < 300, found.accepted.raw
+
+
+def test_every_refusal_is_told_of_in_the_document_of_its_operation(played: Play) -> None:
+    known = [(one, compile_path(one.path)[0]) for one in operations()]
+    for case in ALL:
+        request = played.cases[case.name].changed
+        path = "/oauth/token" if isinstance(request, TokenRequest) else request.path.split("?")[0]
+        found = [one for one, at in known if one.method == request.method and at.match(path)]
+        told = {(row.code, row.rule) for row in applying(found[0])} if found else OF_NO_OPERATION
+        assert (case.code, case.rule) in told, case.name
 
 
 def test_english_readers_get_another_text(played: Play) -> None:

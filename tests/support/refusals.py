@@ -113,6 +113,7 @@ class Played:
     """A case after the run."""
 
     refused: dict[Language, Answer]
+    changed: AnyRequest
     before: Digest
     after: Digest
     peers: tuple[Case, ...]
@@ -141,7 +142,7 @@ async def play(
         before = before or await digest(world)
         refused = await _in_each_language(world, changed)
         after = await digest(world)
-    return Played(refused, before, after, (case,))
+    return Played(refused, changed, before, after, (case,))
 
 
 async def play_together(
@@ -153,7 +154,10 @@ async def play_together(
         case.change(world, request)
     refused = await asyncio.gather(*(_in_each_language(world, request) for request in changed))
     after = await digest(world)
-    return [Played(answers, before, after, tuple(cases)) for answers in refused]
+    return [
+        Played(answers, request, before, after, tuple(cases))
+        for answers, request in zip(refused, changed, strict=True)
+    ]
 
 
 async def _in_each_language(world: World, request: AnyRequest) -> dict[Language, Answer]:

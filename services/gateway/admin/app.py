@@ -10,6 +10,8 @@ from services.gateway.admin.notices import Notices, notice_routes
 from services.gateway.admin.partners import Desks, partner_routes
 from services.gateway.admin.withdrawals import Withdrawals, withdrawal_routes
 from services.gateway.directory.app import admin_routes as directory_routes
+from services.gateway.documents.app import admin_routes as document_routes
+from services.gateway.http import Surface
 from services.gateway.staff.api import Register, staff_routes
 from services.gateway.staff.openings import Openings, opening_routes
 from services.gateway.staff.session import Sessions, session_routes
@@ -18,7 +20,9 @@ from services.kit.partners import Partners
 from services.kit.runtime import Runtime
 
 
-def admin_routes(rt: Runtime, pool: asyncpg.Pool, partners: Partners) -> list[Route]:
+def admin_routes(
+    rt: Runtime, pool: asyncpg.Pool, partners: Partners, surface: Surface
+) -> list[Route]:
     """What people reach: sessions, staff, partners, cases, log, openings."""
     sessions = Sessions.of(rt, pool)
     desk = Desk(sessions.member, rt.log)
@@ -34,4 +38,5 @@ def admin_routes(rt: Runtime, pool: asyncpg.Pool, partners: Partners) -> list[Ro
         *report_routes(desk, Reports(rt, pool, partners, openings)),
         *notice_routes(desk, Notices(rt, pool)),
         *directory_routes(rt, partners, desk),
+        *document_routes(surface, rt.settings.public_url, desk),
     ]

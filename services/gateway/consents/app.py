@@ -10,7 +10,15 @@ from services.gateway.consents import models
 from services.gateway.consents.api import NativeConsents
 from services.gateway.consents.writing import ConsentWriter
 from services.gateway.http import Surface
-from services.gateway.operation import BODY_FAULTS, NOT_FOUND, Operation
+from services.gateway.operation import (
+    BODY_FAULTS,
+    ETAG,
+    IDEMPOTENCY_KEY,
+    IF_NONE_MATCH,
+    NOT_FOUND,
+    Operation,
+)
+from services.gateway.refusals import renewal
 from services.gateway.views import Views
 
 TAG: Final = "consents"
@@ -20,6 +28,8 @@ READ: Final = Operation(
     summary="One consent, for the organisation that collected it",
     tag=TAG,
     scopes=("Consent.r",),
+    headers=(IF_NONE_MATCH,),
+    sends=(ETAG,),
     response=models.ConsentView,
     refusals=(NOT_FOUND,),
 )
@@ -29,16 +39,15 @@ RENEW: Final = Operation(
     summary="The next version of a consent; one with less than before withdraws what is missing",
     tag=TAG,
     scopes=("Consent.u",),
+    headers=(IDEMPOTENCY_KEY,),
+    sends=(ETAG,),
     request=models.RenewalBody,
     response=models.ConsentView,
     refusals=(
         NOT_FOUND,
         *BODY_FAULTS,
-        ("already-inactive", "consent"),
+        *renewal("native"),
         ("conflict", "expected-version"),
-        ("consent-actor", "unknown-organization"),
-        ("consent-basis", "basis"),
-        ("consent-widening", "new-consent"),
     ),
 )
 WITHDRAW: Final = Operation(
@@ -47,6 +56,7 @@ WITHDRAW: Final = Operation(
     summary="Take a consent back, the whole or parts of it; says when nothing more leaves",
     tag=TAG,
     scopes=("Consent.u",),
+    headers=(IDEMPOTENCY_KEY,),
     request=models.WithdrawalBody,
     response=models.WithdrawalAnswer,
     status=201,
@@ -56,6 +66,8 @@ WITHDRAW: Final = Operation(
         ("already-inactive", "consent"),
         ("duplicate", "other-content"),
         ("not-found", "consent-item"),
+        ("structure", "empty-value"),
+        ("transient", "unavailable"),
     ),
 )
 

@@ -1,5 +1,6 @@
 """The operations of the directory (`/v1/directory`), as the router and the documents know them."""
 
+from dataclasses import replace
 from typing import Final
 
 from services.gateway.directory.models import (
@@ -10,17 +11,24 @@ from services.gateway.directory.models import (
     NeedsBody,
     ProposalList,
 )
-from services.gateway.operation import Operation, Parameter
+from services.gateway.operation import (
+    ETAG,
+    IF_MATCH,
+    MODEL_FAULTS,
+    NOT_FOUND,
+    VERSIONED,
+    Operation,
+    Parameter,
+)
 
 TAG: Final = "directory"
 ONE: Final = "/v1/directory/services/{id}"
 _BOOLEAN: Final = {"type": "boolean"}
 _CHANGE: Final = (
-    ("precondition-required", "if-match"),
+    *MODEL_FAULTS,
+    NOT_FOUND,
     ("conflict", "version"),
-    ("not-found", "resource"),
     ("forbidden", "owner"),
-    ("code-invalid", "not-in-list"),
     ("value-invalid", "contradiction"),
 )
 
@@ -45,7 +53,6 @@ LIST: Final = Operation(
         Parameter("cursor", "From `next` of the page before"),
     ),
     response=EntryList,
-    refusals=(("not-supported", "parameter"),),
 )
 READ: Final = Operation(
     method="GET",
@@ -53,8 +60,9 @@ READ: Final = Operation(
     summary="One service of the directory",
     tag=TAG,
     scopes=("HealthcareService.r",),
+    sends=(ETAG,),
     response=EntryView,
-    refusals=(("not-found", "resource"),),
+    refusals=(NOT_FOUND,),
 )
 WRITE: Final = Operation(
     method="PUT",
@@ -62,10 +70,13 @@ WRITE: Final = Operation(
     summary="The whole entry of one's own service, with If-Match",
     tag=TAG,
     scopes=("HealthcareService.u",),
+    headers=(IF_MATCH,),
+    sends=(ETAG,),
     request=EntryBody,
     response=EntryView,
     refusals=(
         *_CHANGE,
+        *VERSIONED,
         ("value-invalid", "secret-address"),
         ("value-invalid", "secret-place"),
         ("value-invalid", "admin1-of-country"),
@@ -73,7 +84,6 @@ WRITE: Final = Operation(
         ("value-invalid", "hours-order"),
         ("value-invalid", "hours-overlap"),
         ("value-invalid", "time-zone"),
-        ("value-invalid", "item-count"),
     ),
 )
 CAPACITY: Final = Operation(
@@ -82,9 +92,11 @@ CAPACITY: Final = Operation(
     summary="The capacity alone of one's own service, as of now; If-Match where it matters",
     tag=TAG,
     scopes=("HealthcareService.u",),
+    headers=(replace(IF_MATCH, required=False),),
+    sends=(ETAG,),
     request=CapacityBody,
     response=EntryView,
-    refusals=_CHANGE[1:],
+    refusals=_CHANGE,
 )
 PROPOSE: Final = Operation(
     method="POST",
@@ -98,7 +110,7 @@ PROPOSE: Final = Operation(
         ("not-permitted", "source-role"),
         ("not-permitted", "source-service-type"),
         ("use-packet", "service-type-not-referred"),
-        ("code-invalid", "not-in-list"),
+        *MODEL_FAULTS,
         ("value-invalid", "admin1-of-country"),
     ),
 )

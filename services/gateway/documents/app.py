@@ -7,13 +7,16 @@ from importlib.metadata import version
 from typing import Any, Final
 
 import orjson
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from services.gateway.admin.http import Desk
 from services.gateway.documents.asyncapi import document as asyncapi
 from services.gateway.documents.openapi import document as openapi
 from services.gateway.http import Call, Handler, Surface, native
-from services.gateway.operation import Operation
+from services.gateway.operation import ETAG, IF_NONE_MATCH, NOT_FOUND, Operation
+from services.kit.staff import StaffMember
 
 TAG: Final = "documents"
 OPENAPI: Final = Operation(
@@ -21,15 +24,25 @@ OPENAPI: Final = Operation(
     path="/docs/openapi.json",
     summary="This surface as an OpenAPI 3.1 document",
     tag=TAG,
+    headers=(IF_NONE_MATCH,),
+    sends=(ETAG,),
 )
 ASYNCAPI: Final = Operation(
     method="GET",
     path="/docs/asyncapi.json",
     summary="Topics and webhooks as an AsyncAPI 3.0 document",
     tag=TAG,
+    headers=(IF_NONE_MATCH,),
+    sends=(ETAG,),
 )
 REGISTRY: Final = tuple(
-    Operation(method="GET", path=path, summary=summary, tag="schemas")
+    Operation(
+        method="GET",
+        path=path,
+        summary=summary,
+        tag="schemas",
+        refusals=(NOT_FOUND,) if "{" in path else (),
+    )
     for path, summary in (
         ("/schemas/ids/{schema_id}", "A released schema by its id"),
         ("/subjects", "Every subject of the registry"),
@@ -55,6 +68,21 @@ def routes(surface: Surface, public_url: str) -> list[Route]:
     return [
         surface.route(OPENAPI, _serve(lambda: openapi_of(surface.operations, public_url))),
         surface.route(ASYNCAPI, _serve(lambda: asyncapi_of(public_url))),
+    ]
+
+
+def admin_routes(surface: Surface, public_url: str, desk: Desk) -> list[Route]:
+    """The same documents for people."""
+
+    async def show_openapi(_: Request, __: StaffMember) -> dict[str, Any]:
+        return openapi_of(surface.operations, public_url)
+
+    async def show_asyncapi(_: Request, __: StaffMember) -> dict[str, Any]:
+        return asyncapi_of(public_url)
+
+    return [
+        desk.route("GET", "/admin/documents/openapi", "partner.read", show_openapi),
+        desk.route("GET", "/admin/documents/asyncapi", "partner.read", show_asyncapi),
     ]
 
 

@@ -15,19 +15,24 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from services.gateway.auth.domain import SCOPES_OF_ROLE, allowed
 from services.gateway.documents import shapes
 from services.gateway.documents.refusals import Row, applying, example_name, examples, kind_of
-from services.gateway.operation import Operation, Parameter
+from services.gateway.operation import ETAG, IF_NONE_MATCH, PREFER, Operation, Parameter
 
 Json = dict[str, Any]
 
 _REF: Final = "#/components/schemas/{model}"
 _SECURITY: Final = "smart"
-_HEADERS: Final[Mapping[str, Json]] = {
-    "ETag": {"$ref": "#/components/headers/ETag"},
-    "X-Request-Id": {"$ref": "#/components/headers/X-Request-Id"},
-    "Retry-After": {"$ref": "#/components/headers/Retry-After"},
-    "Content-Language": {"$ref": "#/components/headers/Content-Language"},
+_MORE_HEADERS: Final[Mapping[int, tuple[str, ...]]] = {
+    401: ("WWW-Authenticate",),
+    409: ("Retry-After",),
+    429: ("Retry-After",),
+    503: ("Retry-After",),
 }
-_VERSIONED: Final = re.compile(r"/fhir/(Task|Consent|Subscription)/\{id\}")
+_REFUSAL_HEADERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "fhir": ("X-Request-Id", "Content-Language"),
+    "native": ("X-Request-Id", "Content-Language"),
+    "oauth": (),
+    "registry": (),
+}
 
 
 def document(operations: Sequence[Operation], public_url: str, version: str) -> Json:
@@ -127,7 +132,7 @@ def _operation(one: Operation, models: _Models) -> Json:
         "summary": one.summary,
         "tags": [one.tag],
         "security": [] if one.for_anyone else [{_SECURITY: [f"system/{s}" for s in one.scopes]}],
-        "parameters": [*_path_parameters(one), *map(_query, one.query), *_header_parameters(one)],
+        "parameters": [*_path_parameters(one), *_query_parameters(one), *_header_parameters(one)],
         "responses": _responses(one, models),
     }
     body = _body(one, models)
@@ -143,36 +148,30 @@ def _path_parameters(one: Operation) -> list[Json]:
             "in": "path",
             "required": True,
             "description": shapes.PATH_NAMES[name],
-            "schema": {"type": "string", "minLength": 1},
+            "schema": shapes.path_schema(one.path, name),
         }
         for name in re.findall(r"\{(\w+)\}", one.path)
     ]
 
 
-def _query(parameter: Parameter) -> Json:
+def _query_parameters(one: Operation) -> list[Json]:
+    formats = (shapes.FORMAT,) if kind_of(one) == "fhir" and not one.for_anyone else ()
+    return [_parameter("query", known) for known in (*one.query, *formats)]
+
+
+def _header_parameters(one: Operation) -> list[Json]:
+    languages = () if kind_of(one) == "registry" else (shapes.ACCEPT_LANGUAGE,)
+    return [_parameter("header", known) for known in (*one.headers, *languages)]
+
+
+def _parameter(where: str, parameter: Parameter) -> Json:
     return {
         "name": parameter.name,
-        "in": "query",
+        "in": where,
         "required": parameter.required,
         "description": parameter.text,
         "schema": dict(parameter.schema),
     }
-
-
-def _header_parameters(one: Operation) -> list[Json]:
-    rules = {rule for _, rule in one.refusals}
-    names = [] if kind_of(one) == "registry" else ["Accept-Language"]
-    if _takes_key(one, rules):
-        names.append("Idempotency-Key")
-    if "if-match" in rules or (one.method in ("PUT", "PATCH") and _VERSIONED.match(one.path)):
-        names.append("If-Match")
-    if "webhook-signature" in rules:
-        names += ["webhook-id", "webhook-timestamp", "webhook-signature"]
-    return [shapes.header_parameter(name) for name in names]
-
-
-def _takes_key(one: Operation, rules: set[str]) -> bool:
-    return "idempotency-key" in rules or one.request == "Bundle"
 
 
 def _body(one: Operation, models: _Models) -> Json | None:
@@ -205,8 +204,9 @@ def _responses(one: Operation, models: _Models) -> Json:
     found: Json = {}
     if one.status < 400:
         found[str(one.status)] = _success(one, models)
-    if "{" in one.path and one.method == "GET" and kind_of(one) != "registry":
-        found["304"] = {"description": "Not changed since the ETag of If-None-Match"}
+    if IF_NONE_MATCH in one.headers:
+        text = "Not changed since the ETag of If-None-Match"
+        found["304"] = {"description": text, "headers": _of(ETAG)}
     by_status: dict[int, list[Row]] = {}
     for row in applying(one):
         by_status.setdefault(row.http, []).append(row)
@@ -217,18 +217,18 @@ def _responses(one: Operation, models: _Models) -> Json:
 
 
 def _success(one: Operation, models: _Models) -> Json:
-    made: Json = {"description": one.summary, "headers": _of("X-Request-Id")}
+    kind = kind_of(one)
+    headers = _of(*one.sends, *(() if kind in ("registry", "oauth") else ("X-Request-Id",)))
+    made: Json = {"description": one.summary, "headers": headers}
     if one.status == 204:
         return made
-    if "{id}" in one.path or one.method == "GET":
-        made["headers"] |= _of("ETag")
-    match kind_of(one):
+    match kind:
         case "registry":
             content = {shapes.REGISTRY_TYPE: {"schema": shapes.registry_answer(one.path)}}
         case "oauth":
             content = {"application/json": {"schema": _ref("Token")}}
         case "fhir":
-            content = {"application/fhir+json": {"schema": _ref_or_object(one.response)}}
+            content = {"application/fhir+json": {"schema": _fhir_answer(one)}}
         case _:
             is_model = isinstance(one.response, type)
             schema = models.of[one.response, "serialization"] if is_model else {"type": "object"}
@@ -238,9 +238,7 @@ def _success(one: Operation, models: _Models) -> Json:
 
 def _refusal(one: Operation, rows: Sequence[Row]) -> Json:
     kind, status = kind_of(one), rows[0].http
-    headers = _of("X-Request-Id", "Content-Language")
-    if status in (409, 429, 503):
-        headers |= _of("Retry-After")
+    headers = _of(*_REFUSAL_HEADERS[kind], *_MORE_HEADERS.get(status, ()))
     media, schema = shapes.REFUSALS[kind]
     told = ", ".join(sorted({f"`{row.code}`/`{row.rule}`" for row in rows}))
     content: Json = {"schema": _ref(schema)}
@@ -255,12 +253,16 @@ def _refusal(one: Operation, rows: Sequence[Row]) -> Json:
 
 
 def _of(*names: str) -> Json:
-    return {name: _HEADERS[name] for name in names}
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
 def _ref(name: str) -> Json:
     return {"$ref": _REF.format(model=name)}
 
 
-def _ref_or_object(content: Any) -> Json:
-    return _ref(content) if isinstance(content, str) else {"type": "object"}
+def _fhir_answer(one: Operation) -> Json:
+    if not isinstance(one.response, str):
+        return {"type": "object"}
+    if PREFER in one.headers:
+        return {"oneOf": [_ref(one.response), _ref("OperationOutcome")]}
+    return _ref(one.response)

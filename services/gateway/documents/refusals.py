@@ -1,6 +1,6 @@
 """Which refusals an operation may answer with, and examples of them from the catalogue."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal
 
 from services.gateway.operation import Operation
@@ -12,37 +12,18 @@ Row = Refusal
 EXAMPLE_ID: Final = "00000000-0000-4000-8000-000000000000"
 EXAMPLE_BASE: Final = "https://cauce.example/fhir"
 LANGUAGES: Final[tuple[Language, ...]] = ("es", "en", "pt")
-_OF_TOKEN: Final = (
+_OF_PARTNER: Final = (
     ("login", "token-missing"),
     ("login", "token-invalid"),
     ("login", "token-expired"),
     ("forbidden", "partner"),
-    ("forbidden", "scope"),
-    ("not-acceptable", "accept"),
     ("not-supported", "parameter"),
     ("throttled", "rate"),
 )
-_OF_ALL: Final = (("transient", "unavailable"),)
-_OF_BODY_CODES: Final = frozenset({"malformed", "structure"})
+_UNAVAILABLE: Final = ("transient", "unavailable")
 _OF_BODY: Final = (("media-type", "media-type"), ("too-large", "size"))
 _OF_OAUTH: Final = frozenset(
     {"invalid_client", "invalid_request", "invalid_scope", "unsupported_grant_type"}
-)
-_OF_SUBMIT: Final = frozenset({"duplicate", "in-progress"})
-_OF_CHANGE: Final = (
-    ("precondition-required", "if-match"),
-    ("conflict", "version"),
-    ("forbidden", "field"),
-    ("illegal-transition", "from-state"),
-    ("illegal-transition", "not-yours"),
-    ("reason-required", "status-reason"),
-    ("outcome-required", "output"),
-    ("patch-invalid", "operation"),
-    ("suppressed", "consent"),
-    ("already-inactive", "consent"),
-    ("consent-widening", "new-consent"),
-    ("unsupported", "element"),
-    ("value-invalid", "fixed-value"),
 )
 
 
@@ -58,34 +39,27 @@ def kind_of(one: Operation) -> Kind:
 def applying(one: Operation) -> list[Row]:
     """Every refusal that an operation may answer with: its own first, each once."""
     rows = catalogue()
-    keys = dict.fromkeys((*one.refusals, *_OF_ALL))
+    return [rows[key] for key in dict.fromkeys((*one.refusals, *_common(one)))]
+
+
+def _common(one: Operation) -> Iterator[tuple[str, str]]:
+    """What an operation may answer with for what it is, whatever it does."""
     kind = kind_of(one)
-    if kind == "registry":
-        keys |= dict.fromkeys((*_OF_TOKEN[:4], ("not-found", "resource"), *_OF_TOKEN[6:]))
-        return [rows[key] for key in keys]
     if kind == "oauth":
-        keys |= dict.fromkeys(k for k in rows if k[0] in _OF_OAUTH)
-        keys |= dict.fromkeys((("too-large", "size"), ("throttled", "rate")))
-        return [rows[key] for key in keys]
+        yield from (key for key in catalogue() if key[0] in _OF_OAUTH)
+        yield from (("too-large", "size"), _UNAVAILABLE)
+        return
     if not one.for_anyone:
-        keys |= dict.fromkeys(_OF_TOKEN)
-    if "{id}" in one.path or "{enum}" in one.path:
-        keys |= dict.fromkeys((("not-found", "resource"), ("suppressed", "consent")))
+        yield from _OF_PARTNER
+        yield _UNAVAILABLE
+        if kind != "registry":
+            yield ("not-acceptable", "accept")
+    if one.scopes:
+        yield ("forbidden", "scope")
     if one.method in ("POST", "PUT", "PATCH"):
-        keys |= dict.fromkeys(_of_body(one))
-    return [rows[key] for key in keys]
-
-
-def _of_body(one: Operation) -> Iterable[tuple[str, str]]:
-    rows = catalogue()
-    yield from _OF_BODY
-    yield from (k for k in rows if k[0] in _OF_BODY_CODES)
-    if one.is_fhir and (one.request == "Bundle" or not one.form):
-        yield from _OF_CHANGE if one.method in ("PUT", "PATCH") else ()
-        yield from (("required", "element"), ("code-invalid", "not-in-list"))
-    if one.request == "Bundle":
-        yield from (k for k, r in rows.items() if r.surface in ("fhir", "both") and r.http == 422)
-        yield from (k for k in rows if k[0] in _OF_SUBMIT)
+        yield from _OF_BODY
+    if one.request is not None or one.method == "PATCH":
+        yield from (key for key in catalogue() if key[0] == "malformed")
 
 
 def example_name(kind: str, row: Row, lang: Language | str) -> str:

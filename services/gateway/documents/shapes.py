@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from services.gateway.operation import Parameter
+
 Json = dict[str, Any]
 
 REGISTRY_TYPE: Final = "application/vnd.schemaregistry.v1+json"
@@ -74,6 +76,12 @@ SCHEMAS: Final[Json] = {
     },
 }
 HEADERS: Final[Json] = {
+    "Cauce-Effective-At": {
+        "description": "When nothing more leaves, where a consent was taken back",
+        "schema": {"type": "string", "format": "date-time"},
+    },
+    "Location": {"description": "Where it is read", "schema": {"type": "string"}},
+    "WWW-Authenticate": {"description": "`Bearer`", "schema": {"type": "string"}},
     "ETag": {"description": "Version of what is answered", "schema": _TEXT},
     "X-Request-Id": {
         "description": "Ours; name it when you ask us about an answer",
@@ -88,25 +96,26 @@ HEADERS: Final[Json] = {
         "schema": {"type": "string", "enum": ["es", "en", "pt"]},
     },
 }
-_HEADER_TEXTS: Final[Mapping[str, str]] = {
-    "Accept-Language": "Language of the texts of a refusal: es (default), en or pt",
-    "Idempotency-Key": "The same key and content again changes nothing and is answered alike",
-    "If-Match": "The ETag that the change was made on",
-    "webhook-id": "Id of the message; each counts once",
-    "webhook-timestamp": "Seconds since 1970 at which it was signed",
-    "webhook-signature": "Standard Webhooks: `v1,…` (HMAC) or `v1a,…` (Ed25519)",
-}
+ACCEPT_LANGUAGE: Final = Parameter(
+    "Accept-Language", "Language of texts: es (default), en or pt", {"type": "string"}
+)
+FORMAT: Final = Parameter(
+    "_format",
+    "JSON is all there is",
+    {"type": "string", "enum": ["json", "application/json", "application/fhir+json"]},
+)
+_SLUGS: Final = ("/fhir/Organization/", "/fhir/HealthcareService/", "/v1/directory/")
 
 
-def header_parameter(name: str) -> Json:
-    """A header that an operation reads. Absence is a refusal of its own where it is needed."""
-    return {
-        "name": name,
-        "in": "header",
-        "required": name.startswith("webhook-"),
-        "description": _HEADER_TEXTS[name],
-        "schema": _TEXT,
-    }
+def path_schema(path: str, name: str) -> Json:
+    """What a part of a path may look like; what is not there is 404 all the same."""
+    if name == "id" and not path.startswith(_SLUGS):
+        return {"type": "string", "format": "uuid"}
+    if name in ("id", "org", "enum"):
+        return {"type": "string", "pattern": "^[a-z][a-z0-9_-]*$"}
+    if name == "schema_id":
+        return {"type": "integer", "minimum": 1}
+    return {"type": "string", "minLength": 1}
 
 
 def resource(name: str) -> Json:

@@ -1,12 +1,29 @@
 """The operations of the FHIR surface (`wire.md` §7), as the router and the documents know them."""
 
+from dataclasses import replace
 from typing import Final
 
-from services.gateway.operation import Operation, Parameter
+from services.gateway.operation import (
+    ETAG,
+    IDEMPOTENCY_KEY,
+    IF_MATCH,
+    IF_NONE_MATCH,
+    NOT_FOUND,
+    PREFER,
+    VERSIONED,
+    Operation,
+    Parameter,
+)
+from services.gateway.refusals import ANSWER, of_codes, of_rules, renewal, submission
 
 TAG: Final = "fhir"
-COUNT: Final = Parameter("_count", "Most entries of one page", {"type": "integer", "minimum": 1})
+COUNT: Final = Parameter(
+    "_count",
+    "Most entries of one page (50 at most are given)",
+    {"type": "integer", "minimum": 1, "maximum": 10_000},
+)
 CURSOR: Final = Parameter("_cursor", "From the link `next` of the page before")
+EFFECTIVE: Final = "Cauce-Effective-At"
 
 METADATA: Final = Operation(
     method="GET",
@@ -46,8 +63,10 @@ def submit(path: str) -> Operation:
         summary="One referral: a transaction of Patient, ServiceRequest, Consent and Task",
         tag=TAG,
         scopes=("Patient.c", "ServiceRequest.c", "Consent.c", "Task.c"),
+        headers=(IDEMPOTENCY_KEY,),
         request="Bundle",
         response="Bundle",
+        refusals=submission("fhir"),
     )
 
 
@@ -88,21 +107,72 @@ def read(resource: str) -> Operation:
         summary=f"One {resource} as the caller may see it now",
         tag=TAG,
         scopes=(f"{resource}.r",),
+        headers=(IF_NONE_MATCH,),
+        sends=(ETAG,),
         response=resource,
+        refusals=(NOT_FOUND, *((("suppressed", "consent"),) if resource in DECIDED else ())),
     )
 
 
-def write(method: str, resource: str, summary: str) -> Operation:
-    """A change by id, with If-Match where the resource has versions."""
-    return Operation(
-        method=method,
-        path=f"/fhir/{resource}/{{id}}",
-        summary=summary,
-        tag=TAG,
-        scopes=(f"{resource}.u",),
-        request=resource if method == "PUT" else None,
-        response=resource,
-    )
+DECIDED: Final = frozenset({"ServiceRequest", "Patient", "Consent"})
+"""What a recipient reads by a decision of the moment."""
+_PATCH: Final = (("patch-invalid", "operation"), ("forbidden", "field"), NOT_FOUND)
+_WHOLE: Final = (("value-invalid", "fixed-value"), ("forbidden", "field"), NOT_FOUND)
+_TASK: Final = (
+    *VERSIONED,
+    *ANSWER,
+    ("code-invalid", "not-in-list"),
+    ("required", "element"),
+    ("unsupported", "element"),
+    *of_codes("fhir", "structure"),
+)
+_WITHDRAWN: Final = (("already-inactive", "consent"), ("transient", "unavailable"))
+PATCH_TASK: Final = Operation(
+    method="PATCH",
+    path="/fhir/Task/{id}",
+    summary="Answer a referral, or change one's own: status, businessStatus, reason, output",
+    tag=TAG,
+    scopes=("Task.u",),
+    headers=(IF_MATCH, IDEMPOTENCY_KEY, PREFER),
+    sends=(ETAG,),
+    response="Task",
+    refusals=(*_PATCH, *_TASK),
+)
+PUT_TASK: Final = Operation(
+    method="PUT",
+    path="/fhir/Task/{id}",
+    summary="The same by the whole Task as it was read, changed in these elements alone",
+    tag=TAG,
+    scopes=("Task.u",),
+    headers=(IF_MATCH, IDEMPOTENCY_KEY, PREFER),
+    sends=(ETAG,),
+    request="Task",
+    response="Task",
+    refusals=(*_WHOLE, *_TASK),
+)
+PATCH_CONSENT: Final = Operation(
+    method="PATCH",
+    path="/fhir/Consent/{id}",
+    summary="Withdraw a consent: its status to `inactive`, and nothing else",
+    tag=TAG,
+    scopes=("Consent.u",),
+    headers=(IDEMPOTENCY_KEY, PREFER),
+    sends=(ETAG, EFFECTIVE),
+    response="Consent",
+    refusals=(*_PATCH, *_WITHDRAWN, ("code-invalid", "not-in-list")),
+)
+PUT_CONSENT: Final = Operation(
+    method="PUT",
+    path="/fhir/Consent/{id}",
+    summary="Withdraw a consent, or give its next version (which asks for If-Match)",
+    tag=TAG,
+    scopes=("Consent.u",),
+    headers=(replace(IF_MATCH, required=False), IDEMPOTENCY_KEY, PREFER),
+    sends=(ETAG, EFFECTIVE),
+    request="Consent",
+    response="Consent",
+    refusals=(*_WHOLE, *_WITHDRAWN, *VERSIONED, *renewal("fhir")),
+)
 
 
 def directory(resource: str, *more: Parameter) -> Operation:
@@ -118,8 +188,6 @@ def directory(resource: str, *more: Parameter) -> Operation:
     )
 
 
-ANSWER: Final = "Answer a referral, or change one's own: status, businessStatus, reason, output"
-CONSENT: Final = "Withdraw a consent, or give its next version"
 ORGANIZATION: Final = Parameter("organization", "Only the services of this Organization")
 
 AUDIT_SEARCH: Final = Operation(
@@ -146,7 +214,7 @@ PATIENT_SEARCH: Final = Operation(
         Parameter("identifier", "`system|value`, as the caller knows the person", required=True),
     ),
     response="Bundle",
-    refusals=(("invalid_request", "form"), ("media-type", "media-type")),
+    refusals=(("invalid_request", "form"),),
 )
 PATIENT_BY_URL: Final = Operation(
     method="GET",
@@ -170,12 +238,17 @@ TASK_CREATE: Final = Operation(
     request="Task",
     response="Task",
     status=201,
+    headers=(IDEMPOTENCY_KEY, PREFER),
+    sends=(ETAG, "Location"),
     refusals=(
-        ("required", "idempotency-key"),
-        ("reason-required", "status-reason"),
-        ("illegal-transition", "from-state"),
-        ("illegal-transition", "not-yours"),
+        NOT_FOUND,
+        *ANSWER,
+        *of_codes("fhir", "structure", "reference-invalid"),
+        *of_rules("fhir", "value-invalid", "fixed-value", "idempotency-key"),
+        ("code-invalid", "not-in-list"),
         ("duplicate", "other-content"),
-        ("not-found", "resource"),
+        ("required", "element"),
+        ("required", "idempotency-key"),
+        ("unsupported", "element"),
     ),
 )

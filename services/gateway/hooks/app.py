@@ -7,33 +7,37 @@ from starlette.routing import Route
 from services.gateway.hooks.api import Hooks
 from services.gateway.hooks.models import HookKeysView, Message, Taken
 from services.gateway.http import Surface
-from services.gateway.operation import Operation
+from services.gateway.operation import BODY_FAULTS, NOT_FOUND, Operation, Parameter
+from services.gateway.refusals import ANSWER
 
+_SIGNED: Final = (
+    Parameter("webhook-id", "Id of the message; each counts once", required=True),
+    Parameter("webhook-timestamp", "Seconds since 1970 at which it was signed", required=True),
+    Parameter(
+        "webhook-signature",
+        "Standard Webhooks: `v1,…` (HMAC) or `v1a,…` (Ed25519), space between several",
+        required=True,
+    ),
+)
 TAKE: Final = Operation(
     method="POST",
     path="/hooks/{org}",
     summary="A signed message of a partner (Standard Webhooks): a command, or what was erased",
     tag="webhooks",
+    headers=_SIGNED,
     request=Message,
     response=Taken,
     refusals=(
+        *BODY_FAULTS,
+        *ANSWER,
+        NOT_FOUND,
         ("login", "webhook-headers"),
         ("login", "webhook-signature"),
         ("login", "webhook-timestamp"),
         ("conflict", "webhook-repeated"),
         ("conflict", "other-effect"),
         ("conflict", "version"),
-        ("not-found", "resource"),
-        ("code-invalid", "not-in-list"),
-        ("required", "element"),
-        ("structure", "null-value"),
-        ("structure", "unknown-element"),
-        ("structure", "wrong-type"),
-        ("illegal-transition", "from-state"),
-        ("illegal-transition", "not-yours"),
-        ("outcome-required", "output"),
-        ("reason-required", "status-reason"),
-        ("suppressed", "consent"),
+        ("throttled", "rate"),
     ),
     for_anyone=True,
 )

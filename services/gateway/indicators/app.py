@@ -19,7 +19,7 @@ from services.gateway.http import Call, Surface, native
 from services.gateway.indicators import store
 from services.gateway.indicators.domain import CODE, row_faults
 from services.gateway.indicators.models import IndicatorsAnswer, IndicatorsBody, RowBody
-from services.gateway.operation import Operation
+from services.gateway.operation import MODEL_FAULTS, Operation
 from services.kit.db import transaction
 from services.kit.errors import Refused
 from services.kit.partners import Partners
@@ -50,11 +50,9 @@ REPORT: Final = Operation(
     request=IndicatorsBody,
     response=IndicatorsAnswer,
     refusals=(
-        ("code-invalid", "not-in-list"),
-        ("required", "element"),
+        *MODEL_FAULTS,
         ("value-invalid", "admin1-of-country"),
         ("value-invalid", "repeated"),
-        ("value-invalid", "item-count"),
         *((CODE, rule) for rule in RULES),
     ),
 )

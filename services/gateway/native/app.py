@@ -13,7 +13,16 @@ from services.gateway.native.data import Data
 from services.gateway.native.erasures import STATES, Erasures
 from services.gateway.native.referrals import SIDES, Referrals
 from services.gateway.native.timeline import History
-from services.gateway.operation import BODY_FAULTS, NOT_FOUND, Operation, Parameter
+from services.gateway.operation import (
+    BODY_FAULTS,
+    ETAG,
+    IDEMPOTENCY_KEY,
+    IF_NONE_MATCH,
+    NOT_FOUND,
+    Operation,
+    Parameter,
+)
+from services.gateway.refusals import ANSWER
 from services.gateway.views import Views
 from services.kit.ports.delivery import Delivery
 from services.kit.ports.referral import Referral
@@ -47,6 +56,8 @@ READ: Final = Operation(
     summary="One referral as this party may see it; entity tag and If-None-Match",
     tag="referrals",
     scopes=("Task.r",),
+    headers=(IF_NONE_MATCH,),
+    sends=(ETAG,),
     response=models.ReferralView,
     refusals=(NOT_FOUND,),
 )
@@ -65,17 +76,15 @@ COMMAND: Final = Operation(
     summary="One command of a party; a repeat under one Idempotency-Key changes nothing",
     tag="referrals",
     scopes=("Task.u",),
+    headers=(IDEMPOTENCY_KEY,),
+    sends=(ETAG,),
     request=models.CommandBody,
     response=models.ReferralView,
     refusals=(
         NOT_FOUND,
         *BODY_FAULTS,
+        *ANSWER,
         ("conflict", "expected-version"),
-        ("illegal-transition", "from-state"),
-        ("illegal-transition", "not-yours"),
-        ("outcome-required", "output"),
-        ("reason-required", "status-reason"),
-        ("suppressed", "consent"),
         ("value-invalid", "idempotency-key"),
     ),
 )

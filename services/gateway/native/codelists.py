@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from schemas.codes import CODELIST_VERSION, code_lists, label
 from services.gateway.http import Call, Surface, native
-from services.gateway.operation import Operation
+from services.gateway.operation import ETAG, IF_NONE_MATCH, NOT_FOUND, Operation
 from services.kit.errors import Refused
 
 
@@ -54,6 +54,8 @@ LISTS: Final = Operation(
     path="/v1/codelists",
     summary="Names and version of the code lists",
     tag="codelists",
+    headers=(IF_NONE_MATCH,),
+    sends=(ETAG,),
     response=Overview,
 )
 LIST: Final = Operation(
@@ -61,8 +63,10 @@ LIST: Final = Operation(
     path="/v1/codelists/{enum}",
     summary="Codes of one list in order, with labels in Spanish, English and Portuguese",
     tag="codelists",
+    headers=(IF_NONE_MATCH,),
+    sends=(ETAG,),
     response=Listed,
-    refusals=(("not-found", "resource"),),
+    refusals=(NOT_FOUND,),
 )
 
 

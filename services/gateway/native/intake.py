@@ -15,7 +15,8 @@ from services.gateway.intake.formats import NATIVE
 from services.gateway.intake.service import Intake
 from services.gateway.native.codelists import codelist_routes
 from services.gateway.native.validate import VALIDATE, validate_handler
-from services.gateway.operation import Operation
+from services.gateway.operation import IDEMPOTENCY_KEY, Operation
+from services.gateway.refusals import submission
 
 SUBMIT_SCOPES: Final = ("Patient.c", "ServiceRequest.c", "Consent.c", "Task.c")
 
@@ -46,31 +47,6 @@ class Accepted(BaseModel):
     dropped: tuple[str, ...] = ()
 
 
-# What only the rules and the reading of a submission refuse, on either surface.
-REFUSALS: Final = (
-    ("code-invalid", "not-in-list"),
-    ("code-invalid", "unmapped"),
-    ("consent-actor", "actor"),
-    ("consent-actor", "unknown-organization"),
-    ("consent-assent", "assent"),
-    ("consent-basis", "basis"),
-    ("consent-denied", "no-permit"),
-    ("consent-expired", "expired"),
-    ("consent-giver", "giver"),
-    ("consent-narrative", "narrative"),
-    ("consent-no-permit", "no-permit"),
-    ("consent-period", "period"),
-    ("duplicate", "other-content"),
-    ("in-progress", "running"),
-    ("not-permitted", "category-needed"),
-    ("not-permitted", "recipient-agreement"),
-    ("required", "element"),
-    ("required", "idempotency-key"),
-    ("structure", "unknown-element"),
-    ("use-packet", "org-type"),
-    ("value-invalid", "due-past"),
-)
-
 SUBMIT: Final = Operation(
     method="POST",
     path="/v1/referrals",
@@ -80,7 +56,8 @@ SUBMIT: Final = Operation(
     request=Submission,
     response=Accepted,
     status=201,
-    refusals=REFUSALS,
+    headers=(IDEMPOTENCY_KEY,),
+    refusals=submission("native"),
 )
 
 

@@ -21,7 +21,18 @@ from services.gateway.fhir import answering, paging, render, writing
 from services.gateway.fhir.operations import COUNT, CURSOR, TAG
 from services.gateway.http import Call, Surface, fhir
 from services.gateway.intake.keys import MAX_KEY, normal
-from services.gateway.operation import Operation, Parameter
+from services.gateway.operation import (
+    ETAG,
+    IDEMPOTENCY_KEY,
+    IF_MATCH,
+    IF_NONE_MATCH,
+    NOT_FOUND,
+    PREFER,
+    VERSIONED,
+    Operation,
+    Parameter,
+)
+from services.gateway.refusals import of_codes
 from services.gateway.subscriptions import domain, store
 from services.gateway.subscriptions.domain import Row
 from services.kit.aliases import alias
@@ -37,11 +48,25 @@ _INVALID: Final = (
     ("subscription-invalid", "filter"),
     ("subscription-invalid", "content"),
     ("subscription-invalid", "endpoint"),
+    ("code-invalid", "not-in-list"),
+    ("required", "element"),
+    ("unsupported", "element"),
+    ("unsupported", "extension"),
+    ("value-invalid", "due-past"),
+    ("value-invalid", "fixed-value"),
+    *of_codes("fhir", "structure"),
 )
 
 
+def _known(method: str, path: str) -> tuple[tuple[str, str], ...]:
+    """What one that is not there answers; to end it once more answers as before."""
+    if "{id}" not in path:
+        return ()
+    return (NOT_FOUND,) if method == "DELETE" else (NOT_FOUND, ("gone", "resource"))
+
+
 def _operation(method: str, path: str, summary: str, letter: str, **more: Any) -> Operation:
-    refusals = (*more.pop("refusals", ()), *([("gone", "resource")] if "{id}" in path else []))
+    refusals = (*more.pop("refusals", ()), *_known(method, path))
     return Operation(
         method=method,
         path=path,
@@ -61,7 +86,9 @@ CREATE: Final = _operation(
     request="Subscription",
     response="Subscription",
     status=201,
-    refusals=_INVALID,
+    headers=(IDEMPOTENCY_KEY, PREFER),
+    sends=(ETAG, "Location"),
+    refusals=(*_INVALID, ("value-invalid", "idempotency-key")),
 )
 SEARCH: Final = _operation(
     "GET",
@@ -72,7 +99,13 @@ SEARCH: Final = _operation(
     response="Bundle",
 )
 READ: Final = _operation(
-    "GET", f"{_PATH}/{{id}}", "One subscription and how it stands", "r", response="Subscription"
+    "GET",
+    f"{_PATH}/{{id}}",
+    "One subscription and how it stands",
+    "r",
+    headers=(IF_NONE_MATCH,),
+    sends=(ETAG,),
+    response="Subscription",
 )
 UPDATE: Final = _operation(
     "PUT",
@@ -81,7 +114,9 @@ UPDATE: Final = _operation(
     "u",
     request="Subscription",
     response="Subscription",
-    refusals=(*_INVALID, ("precondition-required", "if-match"), ("conflict", "version")),
+    headers=(IF_MATCH, PREFER),
+    sends=(ETAG,),
+    refusals=(*_INVALID, *VERSIONED),
 )
 DELETE: Final = _operation("DELETE", f"{_PATH}/{{id}}", "End a subscription", "d", status=204)
 STATUS: Final = _operation(

@@ -1,0 +1,81 @@
+"""The refusal catalogue and the operations of the public surface say the same of each other."""
+
+import pytest
+from openapi_schema_validator import OAS31Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from services.gateway.documents.app import asyncapi_of, openapi_of
+from services.gateway.documents.refusals import applying, kind_of
+from services.gateway.operation import ETAG, IF_MATCH, IF_NONE_MATCH, Operation
+from services.kit.errors import catalogue
+from tests.support.surface import operations
+
+OPERATIONS = operations()
+OF_NO_OPERATION = {("not-found", "path"), ("not-supported-method", "method")}
+"""Told where there is no operation."""
+SURFACES = {
+    "fhir": {"fhir", "both"},
+    "native": {"native", "both"},
+    "oauth": {"auth", "both"},
+}
+_FORM = ("invalid_request", "form")
+"""A form is read as OAuth reads one, wherever it is posted."""
+
+
+def named(one: Operation) -> str:
+    return f"{one.method} {one.path}"
+
+
+@pytest.mark.parametrize("surface", SURFACES)
+def test_every_row_of_a_surface_is_told_by_an_operation_of_it(surface: str) -> None:
+    told = {
+        (row.code, row.rule)
+        for one in OPERATIONS
+        if kind_of(one) == surface
+        for row in applying(one)
+    }
+    own = {"auth"} if surface == "oauth" else SURFACES[surface]
+    wanted = {key for key, row in catalogue().items() if row.surface in own}
+    assert wanted - told == (set() if surface == "oauth" else OF_NO_OPERATION)
+
+
+@pytest.mark.parametrize("one", OPERATIONS, ids=named)
+def test_an_operation_tells_of_rows_of_its_own_surface(one: Operation) -> None:
+    told = {(row.code, row.rule): row.surface for row in applying(one)}
+    if one.form:
+        told.pop(_FORM)
+    assert set(told.values()) <= SURFACES[kind_of(one)]
+    assert not set(told) & OF_NO_OPERATION
+
+
+@pytest.mark.parametrize("one", OPERATIONS, ids=named)
+def test_an_operation_reads_the_headers_that_its_refusals_ask_for(one: Operation) -> None:
+    names = {header.name for header in one.headers}
+    rules = {key[1] for key in one.refusals}
+    assert ("If-Match" in names) == (("conflict", "version") in one.refusals and not one.for_anyone)
+    assert IF_MATCH not in one.headers or ("precondition-required", "if-match") in one.refusals
+    assert "idempotency-key" not in rules or "Idempotency-Key" in names
+    assert IF_NONE_MATCH not in one.headers or ETAG in one.sends
+
+
+def test_both_documents_are_the_same_each_time_and_the_first_is_valid() -> None:
+    document = openapi_of(OPERATIONS, "https://cauce.example")
+    assert [str(error) for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
+    assert document == openapi_of(OPERATIONS, "https://cauce.example")
+    assert asyncapi_of("https://cauce.example") == asyncapi_of("https://cauce.example")
+
+
+def test_every_example_has_the_schema_that_it_stands_beside() -> None:
+    document = openapi_of(OPERATIONS, "https://cauce.example")
+    shared, seen = document["components"], set()
+    for item in document["paths"].values():
+        for operation in item.values():
+            for status, answer in operation["responses"].items():
+                for content in answer.get("content", {}).values():
+                    for name in content.get("examples", {}):
+                        value = shared["examples"][name]["value"]
+                        OAS31Validator({**content["schema"], "components": shared}).validate(value)
+                        assert value.get("status", int(status)) == int(status)
+                        seen.add(name)
+    assert seen == set(shared["examples"])
+    assert {name.rsplit(".", 1)[1] for name in seen} == {"es", "en", "pt"}
