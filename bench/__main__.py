@@ -17,6 +17,7 @@ import orjson
 
 from bench import against, cpu, events, path, report, rules
 from bench.load import Plan
+from bench.paths import FHIR, TOLD, WAYS, WEBHOOK, Way
 from bench.world import World, running
 from services.console.local import plan as parts
 
@@ -34,10 +35,16 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--contact", action="store_true", help="with contact, a second delivery on acceptance"
     )
-    parser.add_argument("--path-only", action="store_true", help="the main path, sustained, alone")
-    parser.add_argument("--against", metavar="REV", help="the main path here and at REV, by turns")
+    parser.add_argument(
+        "--path", choices=WAYS, help="this path alone, sustained (see bench/README.md)"
+    )
+    parser.add_argument("--path-only", action="store_true", help="the same as --path fhir")
+    parser.add_argument("--against", metavar="REV", help="the path here and at REV, by turns")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.path_only:
+        options.path = options.path or FHIR.name
+    return options
 
 
 class Bench:
@@ -51,29 +58,39 @@ class Bench:
     async def run(self) -> dict[str, Any]:
         """Every figure."""
         options = self._options
-        sustained = [await self._load(in_flight=options.in_flight) for _ in range(options.repeat)]
+        way = WAYS[options.path or FHIR.name]
+        sustained = await self._sustained(way)
         result: dict[str, Any] = {"sustained": sustained, "memory_mb": self._memory()}
-        if options.path_only:
+        if options.path:
             return result
         half = max(run["rate"] for run in sustained) / 2
         rates = options.rates or [half, *([100.0] if half > 100 else [])]
-        result["half_load"] = [await self._load(rate=round(rate, 1)) for rate in rates]
+        result["half_load"] = [await self._load(way, rate=round(rate, 1)) for rate in rates]
+        for other in (WEBHOOK, TOLD):
+            result[other.name] = await self._sustained(other)
         result["events"] = await events.measure(self._world)
         return result
 
-    async def _load(self, *, in_flight: int = 64, rate: float = 0.0) -> dict[str, Any]:
+    async def _sustained(self, way: Way) -> list[dict[str, Any]]:
+        """The closed loop of a path, as often as was asked."""
+        self._world.prepare(way)
+        flight = self._options.in_flight
+        return [await self._load(way, in_flight=flight) for _ in range(self._options.repeat)]
+
+    async def _load(self, way: Way, *, in_flight: int = 64, rate: float = 0.0) -> dict[str, Any]:
         """One load; each numbers its people anew."""
         options, settings = self._options, self._world.settings
         self._loads += 1
-        what = f"{rate:.0f}/s" if rate else f"{in_flight} under way"
+        what = f"{way.name}, " + (f"{rate:.0f}/s" if rate else f"{in_flight} under way")
         say(f"load {self._loads}: {what}, {options.warm:.0f} + {options.seconds:.0f} s")
         found = await path.measure(
             self._world,
             Plan(
+                way=way.name,
                 host="127.0.0.1",
                 port=settings.public_port,
                 key_file=str(self._world.sender_key),
-                journal=str(self._world.journal),
+                journal=str(self._world.journal(way)),
                 dsn=self._world.dsn,
                 first=self._loads * 500_000,
                 warm_seconds=options.warm,
@@ -99,7 +116,7 @@ def say(line: str) -> None:
 def compare(options: argparse.Namespace) -> None:
     """Measure a revision and the files here by turns; print the ratios."""
     of_each = ("--seconds", str(options.seconds), "--warm", str(options.warm))
-    load = ("--in-flight", str(options.in_flight))
+    load = ("--in-flight", str(options.in_flight), "--path", options.path or FHIR.name)
     found = against.compare(options.against, options.repeat, (*of_each, *load))
     text = orjson.dumps(found, option=orjson.OPT_INDENT_2).decode()
     print(text if options.json else against.table(found))
@@ -114,14 +131,14 @@ def main() -> None:
     own = {k: v for k, v in os.environ.items() if k.startswith("CAUCE_")}
     with running(own, say) as world:
         result = asyncio.run(Bench(world, options).run())
-    if not options.path_only:
+    if not options.path:
         say("decisions and custody tree")
         result |= rules.measure()
     result["machine"] = {"cores": os.cpu_count(), "system": platform.platform()}
     RESULTS.mkdir(exist_ok=True)
     target = RESULTS / f"{datetime.now(UTC):%Y%m%dT%H%M%S}.json"
     target.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2))
-    if options.json or options.path_only:
+    if options.json or options.path:
         print(orjson.dumps(result, option=orjson.OPT_INDENT_2).decode())
     else:
         print(report.table(result))

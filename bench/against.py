@@ -1,4 +1,4 @@
-"""The main path of two revisions by turns in one run, and the ratios of what each cost.
+"""A path of two revisions by turns in one run, and the ratios of what each cost.
 
 Each turn starts an installation of its own. CPU per referral compares even while the machine does
 other things, rates only when it is quiet; both are shown.
@@ -64,7 +64,7 @@ def table(found: Mapping[str, Any]) -> str:
 
 def _turn(tree: Path, options: Sequence[str]) -> dict[str, Any]:
     subprocess.run(
-        [sys.executable, "-m", "bench", "--path-only", "--repeat", "1", *options],
+        [sys.executable, "-m", "bench", "--repeat", "1", *options],
         cwd=tree,
         env={**os.environ, "PYTHONPATH": str(tree)},
         stdout=subprocess.DEVNULL,

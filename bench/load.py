@@ -24,24 +24,16 @@ import uvloop
 
 from bench.http1 import Client
 from bench.journal import follow
-from connectors.sandbox.people import SamplePerson
-from connectors.sandbox.samples import Sample
+from bench.paths import WAYS, Kind, made
 from connectors.sandbox.smart import TokenClient
 
 SCOPE = "system/Task.crus system/ServiceRequest.crs system/Consent.crus system/Patient.cr"
 PATIENCE_SECONDS = 30.0
-CATEGORIES = (
-    "pseudonymous_core",
-    "identity",
-    "exploitation_details",
-    "experience_narrative",
-    "migration_status",
-)
-TASK = re.compile(rb"Task/([0-9a-f-]{36})")
+TASK = re.compile(rb'(?:Task/|"referral":\{"id":")([0-9a-f-]{36})')
 PAIRS = """
 select a.alias::text as sent, b.alias::text as received
   from gateway.alias a join gateway.alias b using (kind, referral_ref)
- where a.kind = 'task' and a.org = 'ong-norte' and b.org = 'refugio-sur'"""
+ where a.kind = 'task' and a.org = 'ong-norte' and b.org = $1"""
 TOKEN_SECONDS = 200.0
 
 
@@ -49,6 +41,7 @@ TOKEN_SECONDS = 200.0
 class Plan:
     """What to do; `rate` 0 is the closed loop with `in_flight`."""
 
+    way: str
     host: str
     port: int
     key_file: str
@@ -69,31 +62,9 @@ class Ledger:
     tried: int = 0
     sent: dict[str, float] = field(default_factory=dict)
     accepted: dict[str, float] = field(default_factory=dict)
-    stored: dict[str, float] = field(default_factory=dict)
-    answered: dict[str, float] = field(default_factory=dict)
+    seen: dict[Kind, dict[str, float]] = field(default_factory=dict)
     statuses: Counter[str] = field(default_factory=Counter)
     doubled: int = 0
-
-
-class Bundles:
-    """Bundles of invented people, each a copy of one sample with its own values put in."""
-
-    def __init__(self, *, contact: bool) -> None:
-        who = SamplePerson(number="@@PERSON@@", given="Aurelia Benita", family="Quintalba")
-        sample = Sample(
-            person=who,
-            service_type="legal_counsel",
-            purpose="legal_assistance",
-            categories=(*CATEGORIES, "contact") if contact else CATEGORIES,
-            rich=True,
-        )
-        sample.key = "@@KEY@@"
-        self._template = orjson.dumps(sample.bundle())
-
-    def make(self, number: int) -> bytes:
-        """The bytes of referral `number`."""
-        person, key = b"ZZ%08d" % number, str(uuid4()).encode()
-        return self._template.replace(b"@@PERSON@@", person).replace(b"@@KEY@@", key)
 
 
 class Generator:
@@ -101,9 +72,10 @@ class Generator:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._bundles = Bundles(contact=plan.contact)
+        self._way = WAYS[plan.way]
+        self._template = self._way.body(("contact",) if plan.contact else ())
         self._client = Client(plan.host, plan.port)
-        self.ledger = Ledger()
+        self.ledger = Ledger(seen={kind: {} for kind in self._way.kinds})
         self._next = plan.first
         self._room = asyncio.Semaphore(plan.in_flight)
         self._token = b""
@@ -127,7 +99,7 @@ class Generator:
     async def _pairs(self) -> dict[str, str]:
         """The sender's id of a Task → the recipient's."""
         conn = await asyncpg.connect(self._plan.dsn)
-        rows = await conn.fetch(PAIRS)
+        rows = await conn.fetch(PAIRS, self._way.recipient)
         await conn.close()
         return {row["sent"]: row["received"] for row in rows}
 
@@ -145,14 +117,14 @@ class Generator:
 
     async def _watch(self) -> None:
         ledger = self.ledger
-        async for batch in follow(Path(self._plan.journal)):
+        async for batch in follow(Path(self._plan.journal), self._way.seen):
             for seen in batch:
-                moments = ledger.stored if seen.kind == "effect" else ledger.answered
+                moments = ledger.seen[seen.kind]
                 if seen.task in moments:
                     ledger.doubled += 1
                     continue
                 moments[seen.task] = seen.at
-                if seen.kind == "answer":
+                if seen.kind == self._way.last:
                     self._room.release()
 
     async def _closed(self, until: float) -> None:
@@ -178,16 +150,14 @@ class Generator:
             await asyncio.sleep(0.002)
 
     async def _send(self, number: int) -> None:
-        head = (
-            self._token
-            + b"\r\nContent-Type: application/fhir+json\r\nAccept: application/fhir+json\r\n"
-            + b"Idempotency-Key: %s\r\n" % str(uuid4()).encode()
-        )
-        body = self._bundles.make(number)
+        kind, key = self._way.content_type.encode(), str(uuid4()).encode()
+        head = self._token + b"\r\nContent-Type: %s\r\nAccept: %s\r\n" % (kind, kind)
+        head += b"Idempotency-Key: %s\r\n" % key
+        body = made(self._template, number)
         ledger, sent = self.ledger, time.time()
         ledger.tried += 1
         try:
-            status, answer = await self._client.post("/fhir", head, body)
+            status, answer = await self._client.post(self._way.post_to, head, body)
         except OSError as error:
             await self._lost(type(error).__name__)
             return
@@ -208,35 +178,39 @@ class Generator:
         self._room.release()
 
     async def _drain(self) -> None:
-        """Wait until everything accepted is answered, or nothing has moved for a while."""
+        """Wait until everything accepted has arrived, or nothing has moved for a while."""
         ledger, moved, known = self.ledger, time.time(), -1
-        while self._sends or len(ledger.accepted) > len(ledger.answered):
-            if len(ledger.answered) != known:
-                known, moved = len(ledger.answered), time.time()
+        arrived = ledger.seen[self._way.last]
+        while self._sends or len(ledger.accepted) > len(arrived):
+            if len(arrived) != known:
+                known, moved = len(arrived), time.time()
             if time.time() - moved > PATIENCE_SECONDS / 2:
                 break
             await asyncio.sleep(0.05)
 
     def _figures(self, start: float, end: float, pairs: dict[str, str]) -> dict[str, Any]:
         ledger, plan = self.ledger, self._plan
-        counted = [at for at in ledger.answered.values() if start <= at < end]
+        arrived = ledger.seen[self._way.last]
+        counted = [at for at in arrived.values() if start <= at < end]
         mine = [task for task, at in ledger.sent.items() if start <= at < end]
+        ms = {"accepted_by_hub": _quantiles(_times(ledger.sent, ledger.accepted, mine, None))}
+        for kind, moments in ledger.seen.items():
+            ms[f"{kind}_by_partner"] = _quantiles(_times(ledger.sent, moments, mine, pairs))
         return {
-            "plan": {"rate": plan.rate, "in_flight": plan.in_flight, "seconds": plan.seconds},
+            "plan": {
+                "way": plan.way,
+                "rate": plan.rate,
+                "in_flight": plan.in_flight,
+                "seconds": plan.seconds,
+            },
             "rate": len(counted) / (end - start),
             "sent": ledger.tried,
             "accepted": len(ledger.accepted),
-            "stored": len(ledger.stored),
-            "answered": len(ledger.answered),
+            **{kind: len(moments) for kind, moments in ledger.seen.items()},
+            "lost": len(ledger.accepted) - len(arrived),
             "doubled": ledger.doubled,
             "statuses": dict(ledger.statuses),
-            "ms": {
-                "accepted_by_hub": _quantiles(_times(ledger.sent, ledger.accepted, mine, None)),
-                "stored_by_partner": _quantiles(_times(ledger.sent, ledger.stored, mine, pairs)),
-                "answered_by_partner": _quantiles(
-                    _times(ledger.sent, ledger.answered, mine, pairs)
-                ),
-            },
+            "ms": ms,
         }
 
 

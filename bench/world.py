@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.paths import Way, journal_of
 from services.console.local import bootstrap, plan, postgres, processes
 from services.console.local.place import Place
 from services.console.local.ports import free_ports
@@ -26,8 +27,6 @@ PORTS = (
     "ONG_PORT",
     "CLINICA_PORT",
 )
-ANSWERS = [["accepted", 0]]
-"""What the partner answers to each referral, at once, by PATCH at the hub."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +41,9 @@ class World:
         found = {name: processes.find(self.place, name) for name in bootstrap.ALL}
         return {name: process.pid for name, process in found.items() if process is not None}
 
-    @property
-    def journal(self) -> Path:
+    def journal(self, way: Way) -> Path:
         """The recipient's own store."""
-        return plan.partner_home(self.place, plan.REFUGIO) / "data" / "refugio.jsonl"
+        return journal_of(plan.partner_home(self.place, way.recipient), way)
 
     @property
     def sender_key(self) -> Path:
@@ -58,10 +56,11 @@ class World:
         server = postgres.server_of(self.place, port=self.settings.database_port)
         return server.dsn(self.settings.database_name)
 
-    def partner(self, behaviour: Mapping[str, object]) -> None:
-        """Set switches of the recipient."""
-        url = f"http://127.0.0.1:{self.settings.refugio_port}/_control"
-        body = json.dumps(behaviour).encode()
+    def prepare(self, way: Way) -> None:
+        """Set the switches of the path's recipient."""
+        _, port = plan.ready_address(self.settings, way.recipient)
+        url = f"http://127.0.0.1:{port}/_control"
+        body = json.dumps(dict(way.behaviour)).encode()
         urllib.request.urlopen(url, body, timeout=5).close()
 
 
@@ -87,9 +86,7 @@ def running(overrides: Mapping[str, str], say: bootstrap.Say) -> Iterator[World]
     try:
         settings = bootstrap.up(place, environment(overrides), say)
         make_world(place, settings)
-        world = World(place=place, settings=settings)
-        world.partner({"answers": ANSWERS})
-        yield world
+        yield World(place=place, settings=settings)
     finally:
         bootstrap.down(place, _silent)
         if not os.environ.get("KEEP_BENCH_FILES"):
