@@ -18,6 +18,7 @@ from services.delivery.outcomes import Recorder
 from services.delivery.poller import poll
 from services.delivery.reads import Reads
 from services.delivery.render import Frame
+from services.delivery.stages import Stages
 from services.delivery.subscribing import subscribing
 from services.delivery.sweeps import sweep
 from services.delivery.worker import Parts, Worker
@@ -38,7 +39,8 @@ SWEEP_SECONDS: Final = 1.0
 async def build(rt: Runtime) -> Service:
     """Make the service of this process."""
     parts = await make_parts(rt)
-    worker = Worker(parts)
+    stages = Stages(parts)
+    worker = Worker(parts, stages)
     consumer = Consumer(
         parts.partners,
         rt.clock,
@@ -50,7 +52,7 @@ async def build(rt: Runtime) -> Service:
     )
     return Service(
         name="delivery",
-        provides={Delivery: Reads(parts)},
+        provides={Delivery: Reads(parts, stages)},
         subscriptions=[
             Subscription(
                 consumer="delivery",

@@ -2,19 +2,23 @@
 
 It guards that a read goes through the same authorisation as a push: intent and leaf first, then
 exactly what the grant lets out, then the outcome. A party that may see nothing now learns only
-that (`suppressed`, or `withdrawn` where the consent was taken back); anybody else learns nothing
-(`not-found`). A recipient's requests to erase, and its answers to them, come by the same port.
+that (`suppressed`, or `withdrawn` where the consent was taken back); what came too late for its
+grant may be asked for again (`unavailable`); anybody else learns nothing (`not-found`). A
+recipient's requests to erase, and its answers to them, come by the same port.
 """
 
+import asyncio
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Final
 
 from connectors.fhir_r4.outbound import bundle
 from connectors.sdk.errors import Refuse
-from services.delivery import erasures, native, store
+from services.delivery import erasures, native
 from services.delivery.authority import CHANGED, Authorised, Denied
 from services.delivery.domain import CLOSED, Ask, Outcome, categories_now, need_of
 from services.delivery.render import outgoing
+from services.delivery.stages import Stages
 from services.delivery.worker import Parts
 from services.kit.ports.delivery import (
     EffectReport,
@@ -30,6 +34,16 @@ from services.kit.steps import step
 SUPPRESSED: Final = "suppressed"
 NOT_FOUND: Final = "not-found"
 WITHDRAWN: Final = "withdrawn"
+UNAVAILABLE: Final = "unavailable"
+SHOWN: Final = MappingProxyType(
+    {
+        WITHDRAWN: WITHDRAWN,
+        CHANGED: UNAVAILABLE,
+        "grant-late": UNAVAILABLE,
+        "quota": UNAVAILABLE,
+    }
+)
+"""What the reader learns of why nothing was released; of all else, `suppressed`."""
 NATIVE: Final = "Native"
 TRIES: Final = 3
 CONFIDENTIALITY: Final = "restricted"
@@ -38,15 +52,16 @@ CONFIDENTIALITY: Final = "restricted"
 class Reads:
     """Implements `services.kit.ports.Delivery`."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, stages: Stages | None = None) -> None:
         self._parts = parts
+        self._stages = stages or Stages(parts)
 
     async def read(self, items: Sequence[ReadRequest]) -> list[ReadResult]:
         """Authorise, release and render one resource each."""
-        states = await self._parts.referral.read([item.referral_ref for item in items])
-        return [await self._one(i, s) for i, s in zip(items, states, strict=True)]
+        return list(await asyncio.gather(*(self._one(item) for item in items)))
 
-    async def _one(self, item: ReadRequest, state: ReferralState | None) -> ReadResult:
+    async def _one(self, item: ReadRequest) -> ReadResult:
+        state = await self._stages.state(item.referral_ref)
         if state is None or state.to_org != item.org:
             return ReadResult(rule=NOT_FOUND)
         partner = await self._parts.partners.get(item.org)
@@ -67,13 +82,13 @@ class Reads:
         )
         granted = await self._authorise(ask)
         if isinstance(granted, Denied):
-            return ReadResult(rule=WITHDRAWN if granted.rule == WITHDRAWN else SUPPRESSED)
+            return ReadResult(rule=SHOWN.get(granted.rule, SUPPRESSED))
         return await self._released(item, state, granted)
 
     async def _authorise(self, ask: Ask) -> Authorised | Denied:
         answer: Authorised | Denied = Denied(rule=CHANGED)
         for _ in range(TRIES):
-            answer = (await self._parts.authority.authorise([ask]))[0]
+            answer = await self._stages.authorise(ask)
             if not isinstance(answer, Denied) or answer.rule != CHANGED:
                 return answer
         return answer
@@ -82,22 +97,22 @@ class Reads:
         self, item: ReadRequest, state: ReferralState, granted: Authorised
     ) -> ReadResult:
         parts, ref = self._parts, granted.grant.grant_ref
-        released = (await parts.vault.release([granted.signed]))[0]
+        released = await self._stages.release(granted.signed)
         source = await parts.partners.get(state.from_org)
         if released.content is None or source is None:
             failed = Outcome(result="not_sent", rule=released.rule, grant_ref=ref)
-            await parts.recorder.record([failed])
-            return ReadResult(rule=SUPPRESSED)
+            await self._stages.record(failed)
+            return ReadResult(rule=SHOWN.get(released.rule, SUPPRESSED))
         now = parts.clock()
         try:
             out = outgoing(parts.frame, state, granted, released, source, now, literal=True)
         except Refuse as error:
             refused = Outcome(result="not_sent", rule=error.rule, grant_ref=ref)
-            await parts.recorder.record([refused])
+            await self._stages.record(refused)
             return ReadResult(rule=SUPPRESSED)
-        await parts.recorder.record([Outcome(result="disclosed", rule="read", grant_ref=ref)])
+        await self._stages.record(Outcome(result="disclosed", rule="read", grant_ref=ref))
         if parts.clock() >= granted.grant.deadline:
-            return ReadResult(rule=SUPPRESSED)
+            return ReadResult(rule=UNAVAILABLE)
         if granted.partner.transport != "push":
             await self._delivered(item)
         if item.resource == NATIVE:
@@ -106,9 +121,9 @@ class Reads:
 
     async def _delivered(self, item: ReadRequest) -> None:
         """A recipient that fetches has its delivery with its read; the referral hears of it."""
-        ended = await store.pulled(self._parts.pool, item.referral_ref, item.org)
-        contents = [(task, "done", "read") for task in ended if task.kind == "content"]
-        await self._parts.confirmer.confirm(contents)
+        for task in await self._stages.pulled((item.referral_ref, item.org)):
+            if task.kind == "content":
+                await self._stages.confirm((task, "done", "read"))
 
     async def erasures(self, items: Sequence[ErasureQuery]) -> list[list[ErasureState]]:
         """Pages of requests to erase."""

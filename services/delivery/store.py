@@ -86,10 +86,11 @@ where t.task_id in (
 returning {COLUMNS}
 """
 _PULLED: Final = f"""
-update delivery.task set state = 'done', rule = 'read', ended_at = clock_timestamp(),
-    confirmed = kind <> 'content'
-where referral_ref = $1 and to_org = $2 and state = 'queued' and kind <> 'erasure'
-returning {COLUMNS}
+update delivery.task t set state = 'done', rule = 'read', ended_at = clock_timestamp(),
+    confirmed = t.kind <> 'content'
+from unnest($1::uuid[], $2::text[]) q(r, o)
+where t.referral_ref = q.r and t.to_org = q.o and t.state = 'queued' and t.kind <> 'erasure'
+returning {", ".join("t." + name for name in COLUMNS.split(", "))}
 """
 _UNCONFIRMED: Final = f"""
 select {COLUMNS}, state, rule from delivery.task
@@ -181,9 +182,10 @@ async def take_over_expired(pool: asyncpg.Pool) -> list[Task]:
     return [task_of(r) for r in await pool.fetch(_EXPIRED, uuid4(), LEASE)]
 
 
-async def pulled(pool: asyncpg.Pool, referral_ref: UUID, org: str) -> list[Task]:
-    """End what waited for a recipient that fetches its content: it has just read it."""
-    return [task_of(r) for r in await pool.fetch(_PULLED, referral_ref, org)]
+async def pulled(pool: asyncpg.Pool, reads: Sequence[tuple[UUID, str]]) -> list[Task]:
+    """End what waited for recipients that fetch their content: (referral, org) just read it."""
+    columns = zip(*sorted(set(reads)), strict=True)
+    return [task_of(r) for r in await pool.fetch(_PULLED, *(list(column) for column in columns))]
 
 
 async def unconfirmed(pool: asyncpg.Pool, before: datetime) -> list[tuple[Task, str, str]]:

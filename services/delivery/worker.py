@@ -7,18 +7,17 @@ while a partner is called, and a slow partner occupies its own slots only.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 
 import asyncpg
 
 from connectors.fhir_r4.client import Call, FhirClient
 from connectors.fhir_r4.outbound import bundle
 from connectors.sdk.errors import ConnectorError, Refuse
-from services.delivery import erasures, intents, store
+from services.delivery import erasures, store
 from services.delivery.announcing import Announcer
 from services.delivery.authority import CHANGED, NOT_OURS, Authorised, Authority, Denied
 from services.delivery.confirming import Confirmer
@@ -37,8 +36,8 @@ from services.delivery.intents import Standing
 from services.delivery.links import Links
 from services.delivery.outcomes import Recorder
 from services.delivery.render import Frame, outgoing, transaction
+from services.delivery.stages import Stages
 from services.kit.aliases import alias
-from services.kit.batcher import Batcher
 from services.kit.db import is_infrastructure_fault
 from services.kit.logs import Log
 from services.kit.metrics import Metrics
@@ -47,8 +46,6 @@ from services.kit.ports.referral import Referral, ReferralState
 from services.kit.ports.vault import ReleaseResult, Vault
 from services.kit.steps import step
 
-In = TypeVar("In")
-Out = TypeVar("Out")
 IDLE_SECONDS: Final = 0.25
 VAULT_SECONDS: Final = 1.0
 VAULT_PATIENCE: Final = 0.5
@@ -80,20 +77,14 @@ class Parts:
 class Worker:
     """Runs deliveries until cancelled."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, stages: Stages | None = None) -> None:
         self._parts = parts
         self._wake = asyncio.Event()
         self._running: dict[asyncio.Task[None], str] = {}
         self._vault_seen = 0.0
         self._vault_away = False
         self._announcer = Announcer(parts, time.monotonic)
-        window = parts.window_ms
-        self._read = _batched(parts.referral.read, window)
-        self._standing = _batched(partial(intents.standing, parts.pool), window)
-        self._authorise = _batched(parts.authority.authorise, window, retry_singly=False)
-        self._release = _batched(parts.vault.release, window, retry_singly=False)
-        self._record = _batched(parts.recorder.record, window)
-        self._confirm = _batched(parts.confirmer.confirm, window)
+        self._stages = stages or Stages(parts)
 
     def wake(self) -> None:
         """Look at the queue now."""
@@ -171,10 +162,12 @@ class Worker:
             self._parts.log.warning("delivery-broken", error, delivery_ref=task.task_id)
 
     async def _deliver(self, task: Task) -> None:
-        state = await self._read(task.referral_ref)
+        state = await self._stages.state(task.referral_ref)
         partner = await self._parts.partners.get(task.to_org)
         if state is None or partner is None or state.status in CLOSED:
-            await self._record(Outcome(result="suppressed", rule="referral-closed", task=task))
+            await self._stages.record(
+                Outcome(result="suppressed", rule="referral-closed", task=task)
+            )
             return
         if partner.transport == "webhook":
             await self._announce(task, state, partner)
@@ -203,17 +196,17 @@ class Worker:
         need = need_of(state, partner.org_type)
         if need is None:
             rule = "facts-gone" if state.service_type is None else "service-type-not-referred"
-            await self._record(_suppressed(task, Denied(rule=rule)))
+            await self._stages.record(_suppressed(task, Denied(rule=rule)))
             return
         if no_news(task, state, need):
-            await self._record(Outcome(result="no_news", rule="no-news", task=task))
+            await self._stages.record(Outcome(result="no_news", rule="no-news", task=task))
             return
-        standing = await self._standing((task.case_ref, task.to_org))
-        granted = await self._authorise(_ask(task, state, categories_now(state, need)))
+        standing = await self._stages.standing((task.case_ref, task.to_org))
+        granted = await self._stages.authorise(_ask(task, state, categories_now(state, need)))
         if isinstance(granted, Denied):
             await self._denied(task, granted)
             return
-        released = await self._release(granted.signed)
+        released = await self._stages.release(granted.signed)
         step("delivery.released")
         if released.content is None:
             rule, ref = released.rule, granted.grant.grant_ref
@@ -261,13 +254,13 @@ class Worker:
         need = need_of(state, partner.org_type)
         if need is None:
             rule = "facts-gone" if state.service_type is None else "service-type-not-referred"
-            await self._record(_suppressed(task, Denied(rule=rule)))
+            await self._stages.record(_suppressed(task, Denied(rule=rule)))
             return
         if task.kind == "update":  # the partner hears of the change itself, as of any other
-            await self._record(Outcome(result="no_news", rule="no-news", task=task))
+            await self._stages.record(Outcome(result="no_news", rule="no-news", task=task))
             return
         ask = replace(_ask(task, state, categories_now(state, need)), announced=True)
-        granted = await self._authorise(ask)
+        granted = await self._stages.authorise(ask)
         if isinstance(granted, Denied):
             await self._denied(task, granted)
             return
@@ -288,27 +281,27 @@ class Worker:
 
     async def _done(self, outcome: Outcome) -> None:
         task = outcome.task
-        if await self._record(outcome) and task is not None and task.kind == "content":
-            await self._confirm((task, "done", outcome.rule))
+        if await self._stages.record(outcome) and task is not None and task.kind == "content":
+            await self._stages.confirm((task, "done", outcome.rule))
 
     async def _failed(self, outcome: Outcome) -> None:
-        await self._record(outcome)
+        await self._stages.record(outcome)
 
     async def _denied(self, task: Task, denied: Denied) -> None:
         if denied.rule == NOT_OURS:
             return
         if denied.rule == CHANGED:
             again = Outcome(result="not_sent", rule=CHANGED, task=task, wait=timedelta())
-            await self._record(again)
+            await self._stages.record(again)
             return
-        await self._record(_suppressed(task, denied))
+        await self._stages.record(_suppressed(task, denied))
 
     async def _erase(self, task: Task) -> None:
         parts = self._parts
         partner = await parts.partners.get(task.to_org)
         erasure = await erasures.of_task(parts.pool, task)
         if erasure is None:
-            await self._record(Outcome(result="disclosed", rule="superseded", task=task))
+            await self._stages.record(Outcome(result="disclosed", rule="superseded", task=task))
             return
         try:
             if partner is None:
@@ -316,7 +309,7 @@ class Worker:
             answer = await self._request_erasure(partner, erasure)
         except ConnectorError as error:
             failed = after_failure(task, error, None)
-            await self._record(failed)
+            await self._stages.record(failed)
             return
         step("erasure.sent")
         await erasures.sent(parts.pool, erasure.erasure_ref)
@@ -325,7 +318,7 @@ class Worker:
             async with parts.pool.acquire() as conn, conn.transaction():
                 await erasures.report(conn, erasure, effect, parts.clock())
             step("erasure.recorded")
-        await self._record(Outcome(result="disclosed", rule="requested", task=task))
+        await self._stages.record(Outcome(result="disclosed", rule="requested", task=task))
 
     async def _request_erasure(
         self, partner: Partner, erasure: erasures.Erasure
@@ -344,18 +337,6 @@ class Worker:
         )
         criteria = bundle.erasure_criteria(frame.base, ref)
         return await client.request_erasure(body, criteria, Call(key=ref))
-
-
-def _batched(
-    call: Callable[[Sequence[In]], Awaitable[Sequence[Out]]],
-    window_ms: float,
-    *,
-    retry_singly: bool = True,
-) -> Batcher[In, Out]:
-    async def handle(items: Sequence[In]) -> Sequence[Out | BaseException]:
-        return list(await call(items))
-
-    return Batcher(handle, window_ms, retry_singly=retry_singly)
 
 
 def _is_called(partner: Partner) -> bool:

@@ -124,6 +124,7 @@ def _access(rt: Runtime, pool: asyncpg.Pool, partners: Partners) -> auth.Access:
         zone=ZoneInfo(settings.time_zone),
         requests_per_minute=settings.partner_requests_per_minute,
         clock=rt.clock,
+        window_ms=settings.window_ms,
     )
 
 
@@ -219,7 +220,7 @@ def _reads(
         alias_key=alias_key,
         partner=lambda _: None,
     )
-    views = Views(pool, partners, referral, keys, frame)
+    views = Views(pool, partners, referral, keys, frame, settings.window_ms)
     answers = Answers(referral, index_key)
     tasks = Tasks(views, referral, answers, settings.public_url)
     content = Reads(views, consent, rt.port(Delivery))

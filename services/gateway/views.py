@@ -36,6 +36,7 @@ class Views:
         referral: Referral,
         keys: Keys,
         frame: render.Frame,
+        window_ms: float,
     ) -> None:
         self.pool = pool
         self.keys = keys
@@ -43,6 +44,7 @@ class Views:
         self._referral = referral
         self._frame = frame
         self._targets: Batcher[store.Name, store.Target | None] = Batcher(self._find, 0)
+        self._learnt: Batcher[store.Known, None] = Batcher(self._learn, window_ms)
 
     async def _find(self, names: Sequence[store.Name]) -> list[store.Target | None]:
         async with self.pool.acquire() as conn:
@@ -62,6 +64,15 @@ class Views:
         if found is None:
             raise Refused.of("not-found", "resource")
         return found
+
+    async def learn(self, org: str, patient: UUID, referral_ref: UUID) -> None:
+        """The recipient now knows the person of a referral by this id: it may ask for it."""
+        await self._learnt((org, patient, referral_ref))
+
+    async def _learn(self, learnt: Sequence[store.Known]) -> list[None]:
+        async with self.pool.acquire() as conn:
+            await store.learn_patients(conn, learnt)
+        return [None for _ in learnt]
 
     async def frame(self) -> render.Frame:
         """The frame with the registry of now."""

@@ -5,7 +5,7 @@ is active, and that nobody takes more requests than agreed (counted in PostgreSQ
 lots). HTTP shapes are left to `api` and `fhir`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -15,6 +15,7 @@ import asyncpg
 
 from services.gateway.auth import domain, store
 from services.kit import crypto
+from services.kit.batcher import Batcher
 from services.kit.errors import Refused
 from services.kit.partners import Partner, Partners
 
@@ -57,6 +58,7 @@ class Access:
         zone: ZoneInfo,
         requests_per_minute: int,
         clock: Callable[[], datetime],
+        window_ms: float,
     ) -> None:
         self._pool = pool
         self._partners = partners
@@ -67,6 +69,8 @@ class Access:
         self._clock = clock
         self._read: dict[str, dict[str, Any]] = {}
         self._lots: dict[str, tuple[int, int]] = {}
+        self._seen: Batcher[tuple[str, bytes], bool] = Batcher(self._were_used, window_ms)
+        self._remember: Batcher[tuple[str, bytes, datetime], None] = Batcher(self._keep, window_ms)
 
     async def give(self, assertion: str, scope: str | None) -> dict[str, Any]:
         """The token response for an assertion; Refused with an OAuth code."""
@@ -135,13 +139,20 @@ class Access:
 
     async def message_seen(self, org: str, mark: str) -> bool:
         """Whether this signed message was dealt with before."""
-        async with self._pool.acquire() as conn:
-            return await store.was_used(conn, org, self._mark(org, mark))
+        return await self._seen((org, self._mark(org, mark)))
 
     async def remember_message(self, org: str, mark: str, kept: timedelta) -> None:
         """Keep in mind that this signed message is dealt with, while it could be accepted."""
+        await self._remember((org, self._mark(org, mark), self._clock() + kept))
+
+    async def _were_used(self, ids: Sequence[tuple[str, bytes]]) -> list[bool]:
         async with self._pool.acquire() as conn:
-            await store.first_use(conn, org, self._mark(org, mark), self._clock() + kept)
+            return await store.were_used(conn, ids)
+
+    async def _keep(self, ids: Sequence[tuple[str, bytes, datetime]]) -> list[None]:
+        async with self._pool.acquire() as conn:
+            await store.remember(conn, ids)
+        return [None for _ in ids]
 
     def _mark(self, org: str, mark: str) -> bytes:
         return crypto.hmac_sha256(self._keys.index, b"message", org.encode(), mark.encode())

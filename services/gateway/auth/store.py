@@ -1,5 +1,6 @@
 """Assertion ids seen and requests taken per minute: rows, so that copies of the gateway agree."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,10 +18,25 @@ async def first_use(conn: Any, party: str, mac: bytes, expires: datetime) -> boo
     )
 
 
-async def was_used(conn: Any, party: str, mac: bytes) -> bool:
-    """Whether this id of the party is remembered."""
-    found = "select true from gateway.jti where party = $1 and mac = $2"
-    return await conn.fetchval(found, party, mac) is True
+async def were_used(conn: Any, ids: Sequence[tuple[str, bytes]]) -> list[bool]:
+    """Whether each (party, id) is remembered."""
+    rows = await conn.fetch(
+        "select q.n from unnest($1::text[], $2::bytea[]) with ordinality q(p, m, n)"
+        " join gateway.jti j on j.party = q.p and j.mac = q.m",
+        *(list(column) for column in zip(*ids, strict=True)),
+    )
+    found = {row["n"] for row in rows}
+    return [place in found for place in range(1, len(ids) + 1)]
+
+
+async def remember(conn: Any, ids: Sequence[tuple[str, bytes, datetime]]) -> None:
+    """Remember (party, id) until an instant each; what is remembered stays as it is."""
+    await conn.execute(
+        "insert into gateway.jti"
+        " select * from unnest($1::text[], $2::bytea[], $3::timestamptz[]) q(p, m, e)"
+        " order by p, m on conflict do nothing",
+        *(list(column) for column in zip(*ids, strict=True)),
+    )
 
 
 async def take(conn: Any, org: str, minute: int, wanted: int) -> int:

@@ -60,18 +60,19 @@ class Reads:
         if result.resource is None:
             if result.rule == "not-found":
                 raise Refused.of("not-found", "resource")
+            if result.rule == "unavailable":
+                raise Refused.of("transient", "unavailable", retry_after=1)
             raise Refused.of("suppressed", "consent")
         if resource == "ServiceRequest":
             await self._learn_patient(call.org, result.resource, target.referral_ref)
         return fhir(result.resource)
 
     async def _learn_patient(self, org: str, resource: bytes, referral_ref: UUID) -> None:
-        """The recipient now knows the person's id: it may ask for it."""
+        """The recipient was shown the person's id."""
         subject = orjson.loads(resource).get("subject", {}).get("reference", "")
         kind, _, name = subject.partition("/")
         if kind == "Patient":
-            async with self._views.pool.acquire() as conn:
-                await store.learn_patient(conn, org, UUID(name), referral_ref)
+            await self._views.learn(org, UUID(name), referral_ref)
 
 
 async def own_consent(

@@ -45,16 +45,22 @@ def _target(row: Any) -> Target:
     return Target(**fields)
 
 
-async def learn_patient(conn: Any, org: str, alias: UUID, referral_ref: UUID) -> None:
-    """Remember the Patient id under which a recipient knows the person of a referral."""
+Known = tuple[str, UUID, UUID]
+"""(recipient, its Patient id of a person, referral)."""
+
+
+async def learn_patients(conn: Any, learnt: Sequence[Known]) -> None:
+    """Remember the Patient ids under which recipients know the persons of referrals."""
+    newest = {(org, alias): referral_ref for org, alias, referral_ref in learnt}
+    rows = sorted((org, alias, referral_ref) for (org, alias), referral_ref in newest.items())
     await conn.execute(
         "insert into gateway.alias (alias, org, kind, referral_ref, target)"
-        " select $1, $2, 'patient', r.referral_ref, r.subject_ref from gateway.referral r"
-        " where r.referral_ref = $3 on conflict (alias, org)"
-        " do update set referral_ref = excluded.referral_ref",
-        alias,
-        org,
-        referral_ref,
+        " select q.a, q.o, 'patient', r.referral_ref, r.subject_ref"
+        " from unnest($1::text[], $2::uuid[], $3::uuid[]) with ordinality q(o, a, f, n)"
+        " join gateway.referral r on r.referral_ref = q.f order by q.n"
+        " on conflict (alias, org) do update set referral_ref = excluded.referral_ref"
+        " where alias.referral_ref <> excluded.referral_ref",
+        *(list(column) for column in zip(*rows, strict=True)),
     )
 
 

@@ -9,7 +9,6 @@ from uuid import UUID
 import orjson
 from starlette.responses import Response
 
-from services.gateway.fhir import store
 from services.gateway.http import Call, native
 from services.gateway.views import Views
 from services.kit.errors import Refused
@@ -34,8 +33,7 @@ class Data:
             refuse(result.rule)
             raise AssertionError
         patient = UUID(orjson.loads(result.resource)["person"]["id"])
-        async with self._views.pool.acquire() as conn:
-            await store.learn_patient(conn, call.org, patient, target.referral_ref)
+        await self._views.learn(call.org, patient, target.referral_ref)
         return native(result.resource)
 
 
@@ -45,4 +43,6 @@ def refuse(rule: str) -> None:
         raise Refused.of("not-found", "resource")
     if rule == "withdrawn":
         raise Refused.of("gone", "withdrawn")
+    if rule == "unavailable":
+        raise Refused.of("transient", "unavailable", retry_after=1)
     raise Refused.of("suppressed", "consent")

@@ -21,7 +21,8 @@ class ReadRequest:
 class ReadResult:
     """The resource as JSON bytes, or the rule that forbade it.
 
-    `rule` is released, not-found, withdrawn (taken back: the recipient shall delete) or suppressed.
+    `rule` is released, not-found, withdrawn (taken back: the recipient shall delete), suppressed or
+    unavailable (not in time, or over the vault's quota: to be asked again).
     """
 
     rule: str
