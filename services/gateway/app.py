@@ -18,6 +18,7 @@ from services.gateway.admin.notices import measure
 from services.gateway.answers import Answers
 from services.gateway.auth import service as auth
 from services.gateway.auth.api import smart_configuration, token_endpoint
+from services.gateway.cases import app as cases_app
 from services.gateway.consents import app as consents_app
 from services.gateway.consents.writing import ConsentWriter
 from services.gateway.directory import app as directory
@@ -242,6 +243,7 @@ def _reads(
     return [
         *native_app.routes(surface, views, referral, rt.port(Delivery), answers, frame.zone),
         *hooks_app.routes(surface, hooks),
+        *cases_app.routes(surface, views),
         *_consents(rt, views, partners, surface),
         surface.route(operations.PATIENT_SEARCH, people.search),
         surface.route(operations.PATIENT_BY_URL, people.refuse),

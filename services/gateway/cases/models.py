@@ -1,0 +1,29 @@
+"""Cases on the native surface, as models: the answer's shape and the command's names."""
+
+from typing import Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Shape(BaseModel):
+    """Base: codes and numbers, nothing about a person."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CaseView(Shape):
+    """A case as its organisation sees it."""
+
+    id: UUID
+    status: Literal["open", "closed"]
+    version: int
+    closure_reason: str | None = None
+
+
+class CaseCommandBody(Shape):
+    """One command on a case; `closure_reason` is of `case_closure_reason`, asked for by `close`."""
+
+    command: Literal["close", "reopen"]
+    expected_version: int
+    closure_reason: str | None = None
