@@ -14,9 +14,13 @@ from schemas.codec import (
 from schemas.codes import CODELIST_VERSION, codes, is_code, label
 from schemas.models import (
     Affected,
+    Amended,
+    CaseClosed,
     CaseOpened,
     CaseOpenedFacts,
     CaseOpenedStatsFacts,
+    CaseUpdated,
+    CaseUpdatedFacts,
     ConsentEffectReported,
     ConsentExpired,
     ConsentGiven,
@@ -46,9 +50,13 @@ from schemas.models import (
 __all__ = [
     "CODELIST_VERSION",
     "Affected",
+    "Amended",
+    "CaseClosed",
     "CaseOpened",
     "CaseOpenedFacts",
     "CaseOpenedStatsFacts",
+    "CaseUpdated",
+    "CaseUpdatedFacts",
     "ConsentEffectReported",
     "ConsentExpired",
     "ConsentGiven",

@@ -10,6 +10,26 @@ from uuid import UUID
 
 
 @dataclass(frozen=True, kw_only=True)
+class CaseClosed:
+    """A case was closed, or had been entered in error."""
+
+    event_type: ClassVar[str] = "case.closed"
+
+    case_seq: int = 0
+    event_id: UUID
+    occurred_at: datetime
+    case_ref: UUID
+    source_org: str
+    correlation_id: UUID
+    causation_id: UUID | None = None
+    codelist_version: int
+    confidentiality: str
+    purpose: str | None = None
+    version: int
+    case_status: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class CaseOpened:
     """A case was accepted for the first time."""
 
@@ -59,6 +79,59 @@ class CaseOpenedStatsFacts:
     population_type: str | None = None
     admin1: str | None = None
     month: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Amended:
+    """A record of the case and the one that stands in its place."""
+
+    first_version: int
+    vault_version: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseUpdated:
+    """What is known in a case changed, or a closed case was opened again."""
+
+    event_type: ClassVar[str] = "case.updated"
+
+    case_seq: int = 0
+    event_id: UUID
+    occurred_at: datetime
+    case_ref: UUID
+    source_org: str
+    correlation_id: UUID
+    causation_id: UUID | None = None
+    codelist_version: int
+    confidentiality: str
+    purpose: str | None = None
+    version: int
+    changed: tuple[str, ...]
+    data_categories: tuple[str, ...]
+    amended: tuple[Amended, ...]
+    case_status: str
+    facts: bytes | None = field(default=None, repr=False)
+    stats_facts: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class CaseUpdatedFacts:
+    """What changed of the person and the case, as codes only; what did not change is absent."""
+
+    phenomenon: str | None = None
+    trafficking_status: str | None = None
+    smuggling_status: str | None = None
+    risk_level: str | None = None
+    exploitation_types: tuple[str, ...] = ()
+    sex: str | None = None
+    age_band: str | None = None
+    is_minor: bool | None = None
+    nationalities: tuple[str, ...] = ()
+    population_type: str | None = None
+    profile_flags: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+    admin1: str | None = None
+    opened_month: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -549,7 +622,9 @@ class ReferralStatusChangedFacts:
 
 
 Event = (
-    CaseOpened
+    CaseClosed
+    | CaseOpened
+    | CaseUpdated
     | ConsentEffectReported
     | ConsentExpired
     | ConsentGiven
@@ -572,6 +647,7 @@ Event = (
 Facts = (
     CaseOpenedFacts
     | CaseOpenedStatsFacts
+    | CaseUpdatedFacts
     | ReferralCompletedFacts
     | ReferralRequestedFacts
     | ReferralSentFacts

@@ -243,7 +243,7 @@ def _reads(
     return [
         *native_app.routes(surface, views, referral, rt.port(Delivery), answers, frame.zone),
         *hooks_app.routes(surface, hooks),
-        *cases_app.routes(surface, views),
+        *cases_app.routes(surface, views, content_keys, clock=rt.clock),
         *_consents(rt, views, partners, surface),
         surface.route(operations.PATIENT_SEARCH, people.search),
         surface.route(operations.PATIENT_BY_URL, people.refuse),

@@ -37,6 +37,8 @@ LeafKind = Literal[
     "staff_changed",
     "replayed",
     "given_up",
+    "case_updated",
+    "case_closed",
 ]
 KINDS: Final[frozenset[str]] = frozenset(get_args(LeafKind))
 FIELDS: Final = frozenset(

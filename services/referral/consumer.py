@@ -2,7 +2,8 @@
 
 Runs inside the consumer's transaction, in the order cursor, own rows, consent, bus. It guards that
 a referral whose consent or recipient changed since it was accepted ends with a reason its sender
-sees, and never silently. `disclosure.refused` and withdrawals act on referrals still open only.
+sees, and never silently. `disclosure.refused`, withdrawals and a case entered in error act on
+referrals still open only; a case that merely closed leaves its referrals as they are.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from schemas import (
+    CaseClosed,
     ConsentExpired,
     ConsentWithdrawn,
     DisclosureRefused,
@@ -31,8 +33,17 @@ from services.referral.facts import Keys, Row, live_key, opened, requested_facts
 from services.referral.judge import Judge
 
 TYPES: Final = frozenset(
-    {"referral.requested", "consent.withdrawn", "consent.expired", "disclosure.refused"}
+    {
+        "referral.requested",
+        "consent.withdrawn",
+        "consent.expired",
+        "disclosure.refused",
+        "case.closed",
+    }
 )
+IN_ERROR: Final = "entered_in_error"
+REASONS: Final = {"give_up": "service_unavailable", "mark_error": "other"}
+"""Reasons of the commands that this consumer gives in the sender's name."""
 Lost = ConsentWithdrawn | ConsentExpired
 
 
@@ -71,13 +82,15 @@ class Consumer:
                 self._refused(work, event)
             elif isinstance(event, ConsentWithdrawn | ConsentExpired):
                 self._lost(work, event)
+            elif isinstance(event, CaseClosed) and event.case_status == IN_ERROR:
+                self._in_error(work, event)
         await self._write(conn, work)
         step("referral.handled")
         for result in work.closed:
             self._tally(result)
 
     async def _begin(self, conn: Any, received: Sequence[Received]) -> Work:
-        cases = [r.event.case_ref for r in received if isinstance(r.event, Lost)]
+        cases = [r.event.case_ref for r in received if isinstance(r.event, Lost | CaseClosed)]
         refs = [
             r.event.referral_ref
             for r in received
@@ -86,7 +99,8 @@ class Consumer:
         rows = await store.lock_both(conn, refs, cases)
         states = {ref: row.state for ref, row in rows.items()}
         told = {r.event.referral_ref for r in received if isinstance(r.event, DisclosureRefused)}
-        spoken = [row for ref, row in rows.items() if ref in told]
+        wrong = {r.event.case_ref for r in received if isinstance(r.event, CaseClosed)}
+        spoken = [r for ref, r in rows.items() if ref in told or r.state.case_ref in wrong]
         states |= {s.referral_ref: s for s in await opened(spoken, self._keys)}
         keys = await self._keys.get(live_key(row.state) for row in spoken)
         return Work(rows=rows, states=states, keys=dict(keys), now=self._clock(), table=machine())
@@ -137,6 +151,12 @@ class Consumer:
             else:
                 work.states[ref] = replace(state, data_categories=left)
 
+    def _in_error(self, work: Work, event: CaseClosed) -> None:
+        cause = Cause(causation_id=event.event_id)
+        for ref, state in sorted(work.states.items()):
+            if state.case_ref == event.case_ref and state.status not in {DRAFT, *TERMINAL}:
+                self._do(work, work.states[ref], "mark_error", "sender", cause)
+
     def _refused(self, work: Work, event: DisclosureRefused) -> None:
         state = work.states.get(event.referral_ref)
         if state is None or state.status in TERMINAL:
@@ -156,8 +176,8 @@ class Consumer:
             command=name,
             actor_org=state.from_org if role == "sender" else self._cell,
             actor_role=role,
-            reason_code="service_unavailable" if name == "give_up" else None,
-            synthesised=name == "give_up",
+            reason_code=REASONS.get(name),
+            synthesised=name in REASONS,
         )
         valid = work.valid.get(state.referral_ref, False)
         result = apply(state, command, work.now, work.table, consent_valid=valid)

@@ -1,5 +1,6 @@
 """Cases on the native surface: read, closed for a reason, opened again, on a whole hub."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from connectors.sandbox.people import person
+from schemas import decode, frame
 from services.gateway.cases.models import CaseView
 from services.kit.settings import Settings
 from tests.support import servers
@@ -69,8 +71,65 @@ async def test_a_repeat_under_one_key_changes_nothing(world: World) -> None:
     assert await command(world, path, CLOSE, Idempotency_Key="close-once") == first
     other = CLOSE | {"closure_reason": "moved"}
     status, body = await command(world, path, other, Idempotency_Key="close-once")
+    assert (status, told(body)[0][:2]) == (409, ("duplicate", "other-content"))
+    status, body = await command(world, path, other)
     assert (status, told(body)[0][:2]) == (409, ("conflict", "expected-version"))
-    assert (await read(world, path))["version"] == 2
+    assert (await command(world, path, REOPEN))[0] == 200
+    assert await command(world, path, CLOSE, Idempotency_Key="close-once") == first
+    assert (await read(world, path))["status"] == "open"
+
+
+async def test_what_was_refused_leaves_its_key_free(world: World) -> None:
+    path = await case_of(world, person(next(PEOPLE)))
+    early = REOPEN | {"expected_version": 1}
+    assert (await command(world, path, early, Idempotency_Key="once"))[0] == 422
+    assert (await command(world, path, CLOSE, Idempotency_Key="once"))[0] == 200
+
+
+async def happened(world: World, path: str) -> tuple[list[Any], list[str]]:
+    """Events of a case's changes as they stand on the log, and kinds of their leaves."""
+    case_ref = await world.admin.fetchval(
+        "select target from gateway.alias where alias = $1::uuid", path.rpartition("/")[2]
+    )
+    rows = await world.admin.fetch(
+        "select schema_id, seq, body, facts, stats_facts from bus.event"
+        " where key = $1 and type in ('case.updated', 'case.closed') order by seq",
+        case_ref,
+    )
+    leaves = await world.admin.fetch(
+        "select kind from custody.leaf where case_ref = $1 and kind like 'case%' order by id",
+        case_ref,
+    )
+    return [decode(frame(*row)) for row in rows], [row["kind"] for row in leaves]
+
+
+async def test_each_change_is_an_event_and_a_leaf(world: World) -> None:
+    path = await case_of(world, person(next(PEOPLE)))
+    assert (await command(world, path, CLOSE))[0] == 200
+    assert (await command(world, path, REOPEN))[0] == 200
+    events, leaves = await happened(world, path)
+    seen = [(event.event_type, event.version, event.case_status) for event in events]
+    assert seen == [("case.closed", 2, "closed"), ("case.updated", 3, "open")]
+    assert leaves == ["case_closed", "case_updated"]
+
+
+async def test_a_case_entered_in_error_takes_its_open_referrals_along(world: World) -> None:
+    who = person(next(PEOPLE))
+    ids = await world.refer(person=who, requisition=None)
+    await world.task_of(ids)
+    path = await case_of(world, who)
+    wrong = {"command": "mark_error", "expected_version": 1}
+    status, body = await command(world, path, wrong)
+    assert (status, body["status"]) == (200, "entered_in_error")
+    for _ in range(200):
+        _, task, _ = await world.call("GET", f"/fhir/Task/{ids['Task']}", SOURCE)
+        if task["status"] == "entered-in-error":
+            break
+        await asyncio.sleep(0.05)
+    assert task["status"] == "entered-in-error"
+    assert await case_of(world, who) != path
+    status, body = await command(world, path, REOPEN)
+    assert (status, told(body)[0][:2]) == (422, ("illegal-transition", "from-state"))
 
 
 async def test_after_closing_the_next_referral_opens_a_new_case(world: World) -> None:

@@ -21,6 +21,8 @@ EVENT_OF_LEAF: Final[Mapping[str, str]] = MappingProxyType(
         "expired": "consent.expired",
         "erasure_reported": "consent.effect_reported",
         "suppressed": "disclosure.refused",
+        "case_updated": "case.updated",
+        "case_closed": "case.closed",
     }
 )
 """Kind of leaf → the event that the same transaction put."""
@@ -49,6 +51,8 @@ SHOWN_OF_EVENT: Final = (
     "dead_keys",
     "answer_stage",
     "owed_by",
+    "case_status",
+    "changed",
 )
 
 

@@ -4,15 +4,19 @@ It guards that a body holds known names and codes alone. A closed case takes no 
 that names no case number: the next one opens a new case. Referrals under way go on.
 """
 
-import orjson
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
 from starlette.responses import Response
 
 from services.gateway.cases import store
-from services.gateway.cases.domain import COMMANDS, Case, Command, after
+from services.gateway.cases.changing import Changes, Given, shown
+from services.gateway.cases.domain import COMMANDS, Command, check
 from services.gateway.cases.models import CaseCommandBody
 from services.gateway.fhir.store import Target
 from services.gateway.http import Call, native
-from services.gateway.intake.keys import MAX_KEY, normal
+from services.gateway.intake.keys import MAX_KEY, Keys, content_digest, normal
 from services.gateway.native import reading
 from services.gateway.views import Views
 from services.kit.crypto import hmac_sha256
@@ -22,25 +26,33 @@ from services.kit.errors import Refused
 class Cases:
     """Handlers of `/v1/cases`."""
 
-    def __init__(self, views: Views) -> None:
+    def __init__(self, views: Views, changes: Changes, keys: Keys) -> None:
         self._views = views
+        self._changes = changes
+        self._keys = keys
 
     async def read(self, call: Call) -> Response:
         """`GET /v1/cases/{id}`."""
         target = await self._own(call)
         async with self._views.pool.acquire() as conn:
-            return _shown(call, await store.read(conn, target.case_ref, call.org))
+            case = await store.read(conn, target.case_ref, call.org)
+        return native(shown(call.request.path_params["id"], case))
 
     async def command(self, call: Call) -> Response:
         """`POST /v1/cases/{id}/commands`."""
         target = await self._own(call)
-        command = await _read(call)
-        mac = self._mac(call, target, command)
-        async with self._views.pool.acquire() as conn:
-            done = await store.change(
-                conn, target.case_ref, call.org, mac, lambda case: after(case, command)
-            )
-        return _shown(call, done)
+        document = await reading.members(call, CaseCommandBody.model_fields)
+        command = _read(document)
+        check(command)
+        given = Given(
+            org=call.org,
+            case_ref=target.case_ref,
+            case_id=call.request.path_params["id"],
+            command=command,
+            key_mac=self._mac(call, target),
+            digest=content_digest(self._keys, call.org, document),
+        )
+        return native(await self._changes.give(given))
 
     async def _own(self, call: Call) -> Target:
         target = await self._views.target(call, "case")
@@ -48,21 +60,17 @@ class Cases:
             raise Refused.of("not-found", "resource")
         return target
 
-    def _mac(self, call: Call, target: Target, command: Command) -> bytes | None:
-        """What a repeat of this very command under its key is known by."""
+    def _mac(self, call: Call, target: Target) -> bytes:
+        """What a command is known by: its key for this case, else nothing that comes again."""
         given = call.request.headers.get("idempotency-key")
-        if given is None:
-            return None
-        key = normal(given)
+        key = str(uuid4()) if given is None else normal(given)
         if not key or len(key) > MAX_KEY:
             raise Refused.of("value-invalid", "idempotency-key")
-        said = orjson.dumps([command.name, command.expected_version, command.closure_reason])
-        parts = (b"case command", call.org.encode(), target.case_ref.bytes, key.encode(), said)
-        return hmac_sha256(self._views.keys.index, *parts)
+        parts = (b"case command", call.org.encode(), target.case_ref.bytes, key.encode())
+        return hmac_sha256(self._keys.index, *parts)
 
 
-async def _read(call: Call) -> Command:
-    document = await reading.members(call, CaseCommandBody.model_fields)
+def _read(document: Mapping[str, Any]) -> Command:
     name = reading.text(document, "command")
     if name not in COMMANDS:
         raise Refused.of("code-invalid", "not-in-list", "command")
@@ -71,10 +79,3 @@ async def _read(call: Call) -> Command:
         expected_version=reading.number(document, "expected_version"),
         closure_reason=reading.code(document, "closure_reason", "case_closure_reason"),
     )
-
-
-def _shown(call: Call, case: Case) -> Response:
-    body = {"id": call.request.path_params["id"], "status": case.status, "version": case.version}
-    if case.closure_reason is not None:
-        body["closure_reason"] = case.closure_reason
-    return native(body)

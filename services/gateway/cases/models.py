@@ -3,20 +3,14 @@
 from typing import Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
-
-
-class Shape(BaseModel):
-    """Base: codes and numbers, nothing about a person."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from services.gateway.bodies import Shape
 
 
 class CaseView(Shape):
     """A case as its organisation sees it."""
 
     id: UUID
-    status: Literal["open", "closed"]
+    status: Literal["open", "closed", "entered_in_error"]
     version: int
     closure_reason: str | None = None
 
@@ -24,6 +18,6 @@ class CaseView(Shape):
 class CaseCommandBody(Shape):
     """One command on a case; `closure_reason` is of `case_closure_reason`, asked for by `close`."""
 
-    command: Literal["close", "reopen"]
+    command: Literal["close", "reopen", "mark_error"]
     expected_version: int
     closure_reason: str | None = None

@@ -133,7 +133,7 @@ class Intake:
         mac = self._mac(source, form, document, header_key)
         seen = await self._seen((source.org, mac))
         if seen is not None:
-            known = _known(seen, digest)
+            known = known_answer(seen, digest)
             if known is not None:
                 self._metrics.inc("cauce_submissions_total", result="repeated", code="none")
                 return known
@@ -212,7 +212,7 @@ class Intake:
         return refused
 
 
-def _known(seen: store.Seen, digest: bytes) -> bytes | None:
+def known_answer(seen: store.Seen, digest: bytes) -> bytes | None:
     """The stored answer; None when the attempt that held the key has died."""
     if seen.digest != digest and not (seen.running and seen.stale):
         raise Refused.of("duplicate", "other-content")

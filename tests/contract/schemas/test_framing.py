@@ -24,7 +24,7 @@ def whole(stem: str, event: Any, seq: int) -> bytes:
     """What fastavro writes for the complete record."""
     plain = dict(vars(event))
     plain[sources()[stem]["fields"][0]["name"]] = seq
-    for name in ("affected", "dead_keys"):
+    for name in ("affected", "amended", "dead_keys"):
         if name in plain:
             plain[name] = [vars(v) for v in plain[name]]
     out = io.BytesIO()
