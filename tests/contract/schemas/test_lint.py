@@ -169,7 +169,7 @@ PLANTS: list[tuple[Plant, str]] = [
     (in_file("case_opened_facts", facts_of="referral.sent"), "facts_of: not sealed by that event"),
     (lambda tree, _: tree.pop("referral_sent"), "ReferralSent has no file any more"),
     (same_id_twice, "released: an id given twice"),
-    (edited_after_release, "case_opened.v1.avsc is not what was released"),
+    (edited_after_release, "case_closed.v1.avsc is not what was released"),
     (starts_at_two, "does not count from 1"),
 ]
 
