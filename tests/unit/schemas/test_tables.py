@@ -92,7 +92,7 @@ def test_retention_is_a_number_of_days(text: str) -> None:
 
 
 GATED = {
-    "case.opened", "consent.given", "referral.requested", "referral.sent",
+    "case.opened", "case.updated", "consent.given", "referral.requested", "referral.sent",
     "referral.status_changed", "referral.completed",
 }  # fmt: skip
 
