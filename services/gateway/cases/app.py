@@ -11,7 +11,7 @@ from services.gateway.cases.api import Cases
 from services.gateway.cases.changing import Changes
 from services.gateway.http import Surface
 from services.gateway.intake.keys import Keys
-from services.gateway.operation import BODY_FAULTS, NOT_FOUND, Operation
+from services.gateway.operation import BODY_FAULTS, IDEMPOTENCY_KEY, NOT_FOUND, Operation
 from services.gateway.views import Views
 
 TAG: Final = "cases"
@@ -30,6 +30,7 @@ COMMAND: Final = Operation(
     summary="Close a case for a reason, open it again, or say that it was entered in error",
     tag=TAG,
     scopes=("ServiceRequest.u",),
+    headers=(IDEMPOTENCY_KEY,),
     request=models.CaseCommandBody,
     response=models.CaseView,
     refusals=(
