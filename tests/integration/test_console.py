@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import subprocess
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -285,6 +286,42 @@ def test_an_identity_is_opened_by_two_organisations_and_read_once_by_who_asked(
     shown = answer_of(cauce("referral", "show", one["referral_ref"], "--json"))
     kinds = [step["leaf"]["kind"] for step in shown["timeline"] if "leaf" in step]
     assert kinds.count("identity_opened") == 1
+
+
+def test_a_person_gets_a_signed_report_of_what_is_held_and_who_received_it(
+    cauce: Cauce, tmp_path: Path
+) -> None:
+    (one, *_) = answer_of(cauce("referral", "list", "--json"))["referrals"]
+    out, case = tmp_path / "informe", one["case_ref"]
+    words = ("identity", "access-report", "--case", case, "--lang", "es", "--out", str(out))
+    status, _, complaint = cauce(*words, who="officer-norte")
+    assert (status, "identity request CASE --reason subject_access" in complaint) == (1, True)
+    assert not out.exists()
+    asked = ("identity", "request", case, "--reason", "subject_access", "--json")
+    ref = answer_of(cauce(*asked, who="officer-norte"))["opening_ref"]
+    assert cauce(*words, who="officer-norte")[2].startswith("cauce: a person of another org")
+    assert cauce("identity", "approve", ref, who="officer-sur")[0] == 0
+    out.mkdir()
+    assert cauce(*words, who="officer-norte")[2].endswith("name a folder that is not\n")
+    out.rmdir()
+    status, printed, complaint = cauce(*words, "--json", who="officer-norte")
+    told, made = json.loads((out / "report.json").read_text("utf-8")), json.loads(printed)
+    assert (status, complaint, made["folder"]) == (0, "", str(out))
+    assert {path.name for path in out.iterdir()} == set(made["files"])
+    assert {path.stat().st_mode & 0o777 for path in out.iterdir()} == {0o600}
+    assert out.stat().st_mode & 0o777 == 0o700
+    (held,) = told["record"]
+    (who,) = [group for group in held["data"] if group["category"] == "identity"]
+    assert not any(text in printed for field in who["fields"] for text in field["text"])
+    (recipient,) = told["recipients"]
+    assert (recipient["org"], recipient["standing"]["code"]) == ("refugio-sur", "holds")
+    assert [row["outcome"] for row in recipient["disclosures"]] == ["disclosed"]
+    assert len(told["openings"]) == 2  # one more was read above
+    command = f"openssl pkeyutl -verify -rawin -pubin -inkey {out}/report-key.pem"
+    for name in ("report.html", "report.json"):
+        files = ["-in", str(out / name), "-sigfile", str(out / f"{name}.sig")]
+        done = subprocess.run([*command.split(), *files], capture_output=True, check=True)
+        assert b"Verified Successfully" in done.stdout
 
 
 def test_a_suspended_partner_is_suspended_at_once(cauce: Cauce) -> None:

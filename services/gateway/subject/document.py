@@ -15,7 +15,7 @@ import orjson
 
 from services.gateway.admin.timeline import CaseLeaf
 from services.gateway.subject.permissions import permissions
-from services.gateway.subject.wording import Wording, texts
+from services.gateway.subject.wording import Wording, field_names, texts
 from services.kit.ports.consent import ConsentRecord
 from services.kit.ports.referral import ReferralState
 from services.kit.ports.vault import CopiedVersion
@@ -27,6 +27,12 @@ LEFT: Final = ("disclosed", "unknown", "disclosure_intent")
 """How an authorised disclosure may stand and count as received."""
 ENDS_OF_INTENT: Final = frozenset({*LEFT, "not_sent"})
 KINDS_OF_NUMBER: Final = ("requisition", "bundle", "tasks", "requests")
+ORDER: Final = (
+    *("identity", "contact", "location_precise", "family", "biometric_or_image", "health"),
+    *("experience_narrative", "exploitation_details", "sexual_violence", "migration_status"),
+    *("gender_identity_orientation", "ethnicity", "pseudonymous_core"),
+)
+"""Data categories as a person reads them."""
 WITHHELD: Final = frozenset({"approver"})
 """Of the consent as given: who approved another basis is a person of the organisation."""
 
@@ -125,7 +131,7 @@ def _content(record: bytes | None, wording: Wording) -> Json:
     return {
         "data": [
             {"category": code, "label": wording.category(code), "fields": _fields(parts, wording)}
-            for code, parts in sorted(read["split"].items())
+            for code, parts in sorted(read["split"].items(), key=_place_of_category)
         ],
         "sender_numbers": [
             {"kind": kind, "label": wording.say(f"number-{kind}"), **number}
@@ -144,9 +150,20 @@ def _fields(parts: Mapping[str, Mapping[str, Any]], wording: Wording) -> list[Js
             "value": value,
             "text": wording.value(owner, name, value),
         }
-        for owner, fields in parts.items()
-        for name, value in fields.items()
+        for owner, name, value in sorted(
+            ((o, n, v) for o, fields in parts.items() for n, v in fields.items()), key=_place
+        )
     ]
+
+
+def _place_of_category(item: tuple[str, Any]) -> int:
+    """Who somebody is first, the general codes last."""
+    return ORDER.index(item[0]) if item[0] in ORDER else len(ORDER)
+
+
+def _place(item: tuple[str, str, Any]) -> int:
+    known = list(field_names())
+    return known.index(item[:2]) if item[:2] in known else len(known)
 
 
 def _many(value: Any) -> list[Json]:

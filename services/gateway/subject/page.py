@@ -148,7 +148,7 @@ def _whole(one: Json, wording: Wording) -> list[Child]:
         rows = [(field["label"], _value(field)) for field in group["fields"]]
         parts += [tag("h4", group["label"]), facts(rows)]
     if one["sender_numbers"]:
-        rows = [(n["label"], _number(n)) for n in one["sender_numbers"]]
+        rows = [(n["label"], str(n["value"])) for n in one["sender_numbers"]]
         parts += [tag("h4", say("sender-numbers")), facts(rows)]
     return parts or [tag("p", say("nothing-given"))]
 
@@ -199,11 +199,6 @@ def _picture(photo: Json, words: str) -> Html | None:
     except (binascii.Error, ValueError):
         return None
     return tag("img", src=f"data:{kind};base64,{data}", alt=words)
-
-
-def _number(number: Json) -> str:
-    system = number.get("system")
-    return f"{number['value']} ({system})" if system else str(number["value"])
 
 
 # --- what was done with it ----------------------------------------------------------------------

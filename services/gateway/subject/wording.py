@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from schemas.codes import Lang, is_code, label
+from schemas.codes import Lang, code_lists, is_code, label
 
 LANGUAGES: Final[tuple[Lang, ...]] = ("es", "en", "pt")
 _FOLDER: Final = "services.gateway.subject"
@@ -43,6 +43,12 @@ def field_names() -> Mapping[tuple[str, str], FieldName]:
     )
 
 
+@cache
+def words() -> Mapping[tuple[str, str], Mapping[Lang, str]]:
+    """Labels of codes that stand in none of the hub's own lists, by (list, code)."""
+    return MappingProxyType({(r["list"], r["code"]): _langs(r) for r in _rows("words.csv")})
+
+
 def _rows(name: str) -> Iterable[dict[str, str]]:
     text = files(_FOLDER).joinpath("data", name).read_text(encoding="utf-8")
     return csv.DictReader(text.splitlines())
@@ -67,6 +73,9 @@ class Wording:
         """A code's label; the code itself where the list does not know it."""
         if code is None:
             return None
+        if enum not in code_lists():
+            found = words().get((enum, code)) or words().get((enum, code.partition("-")[0]))
+            return found[self.lang] if found else code
         return label(enum, code, self.lang) if is_code(enum, code) else code
 
     def category(self, code: str) -> str:
@@ -121,11 +130,21 @@ class Wording:
         if name == "relatives":
             return _relative(value, self)
         main = [str(value[key]) for key in ("value", "text", "code") if key in value][:1]
-        plain = [k for k in ("line", "city", "district", "postal_code", "birth_date") if k in value]
+        plain = [k for k in ("line", "city", "district", "postal_code") if k in value]
         main += _flat(value[key] for key in plain)
-        beside = [k for k in ("code", "type", "use", "system") if k in value]
-        notes = [one for one in _flat(value[key] for key in beside) if one not in main]
+        notes = [one for one in self._notes(name, value) if one not in main]
         return f"{', '.join(main)} ({', '.join(notes)})" if notes else ", ".join(main)
+
+    def _notes(self, name: str, value: Mapping[str, Any]) -> list[str]:
+        """What stands in brackets after a value; systems are names for machines."""
+        system = ("contact", value.get("system") if name == "telecom" else None)
+        kinds = (
+            system,
+            ("use", value.get("use")),
+            ("", value.get("type")),
+            ("", value.get("code")),
+        )
+        return [self.coded(enum, code) or "" for enum, code in kinds if code]
 
 
 def _name(value: Mapping[str, Any]) -> str:
@@ -136,7 +155,7 @@ def _name(value: Mapping[str, Any]) -> str:
 
 
 def _relative(value: Mapping[str, Any], wording: Wording) -> str:
-    found = _flat([value.get("relationship", [])])
+    found = [wording.coded("relation", one) or "" for one in value.get("relationship", [])]
     for key in ("names", "telecom", "addresses"):
         found += wording.value("person", key, value.get(key, []))
     if value.get("sex"):

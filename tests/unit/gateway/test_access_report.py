@@ -26,13 +26,13 @@ from connectors.sdk.types import (
     Telecom,
     split,
 )
-from schemas.codes import Lang, codes
+from schemas.codes import Lang, code_lists, codes
 from services.gateway.admin.timeline import CaseLeaf
 from services.gateway.staff.domain import OPENING_REASONS
 from services.gateway.subject.document import Gathered, Opened, document
 from services.gateway.subject.folder import COMMANDS, READ_ME, Folder, folder
 from services.gateway.subject.markup import tag
-from services.gateway.subject.wording import LANGUAGES, Wording, field_names, texts
+from services.gateway.subject.wording import LANGUAGES, Wording, field_names, texts, words
 from services.kit.canonical import canonical
 from services.kit.crypto import new_ed25519
 from services.kit.ports.consent import ConsentRecord, ConsentRule
@@ -53,7 +53,7 @@ PERSON = Person(
     addresses=(Address(line=("Calle Inventada 3",), city="San Telmo del Llano"),),
     relatives=(
         Relative(
-            relationship=("sister",),
+            relationship=("SIS",),
             names=(Name(text="Benita Urdaniel"),),
             telecom=(Telecom(value="+57 000 4445566"),),
             sex="female",
@@ -171,7 +171,8 @@ def html(files: Folder) -> str:
 
 
 def test_every_text_and_field_stands_in_three_languages() -> None:
-    for said in (*texts().values(), *(one.names for one in field_names().values())):
+    names = [one.names for one in field_names().values()]
+    for said in (*texts().values(), *words().values(), *names):
         assert set(said) == set(LANGUAGES)
         assert all(isinstance(text, str) and text for text in said.values()), said
 
@@ -182,8 +183,8 @@ def test_every_field_of_a_record_has_a_name_and_its_code_list_exists(
 ) -> None:
     kept = {n for n, f in model.model_fields.items() if f.metadata}
     assert {name for part, name in field_names() if part == owner} == kept
-    for found in field_names().values():
-        assert not found.codes or codes(found.codes)
+    lists = {name for name, _ in words()} | code_lists().keys() | {""}
+    assert {found.codes for found in field_names().values()} <= lists
 
 
 def test_every_code_that_a_report_may_show_has_words() -> None:
@@ -199,8 +200,8 @@ def test_every_code_that_a_report_may_show_has_words() -> None:
 @pytest.mark.parametrize(
     ("lang", "words"),
     [
-        ("es", ("Sus datos y quién los recibió", "Llegó", "Femenino", "1 mar 2026")),
-        ("en", ("Your data and who received it", "It arrived", "Female", "Service referral")),
+        ("es", ("Sus datos y quién los recibió", "Llegó", "Femenino", "1 mar 2026", "hermana;")),
+        ("en", ("Your data and who received it", "It arrived", "Female", "(telephone, mobile)")),
         ("pt", ("Seus dados e quem os recebeu", "Chegou", "Feminino", "Encaminhamento a serviço")),
     ],
 )
