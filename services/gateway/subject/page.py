@@ -322,8 +322,8 @@ def _change(row: Json, wording: Wording) -> list[Child]:
         (
             say(rule["decision"]),
             rule["to"],
-            _label(rule["purpose"]),
-            _labels(rule["categories"]) if rule["categories"] else say("everything"),
+            _label(rule["purpose"]) if rule["purpose"] else say("any-purpose"),
+            _labels(rule["categories"]) if rule["categories"] else say("anything"),
             say("until", at=_day(rule["valid_to"], wording)),
         )
         for rule in row["rules"]
