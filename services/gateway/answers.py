@@ -1,17 +1,19 @@
 """One path for what a party commands, whatever the surface it came by.
 
-It guards that a repeat under one key changes nothing, and that a rule of the state machine becomes
-the same refusal everywhere. Reading an answer is each surface's, deciding the state machine's.
+It guards that a repeat under one key changes nothing, that one key is not taken for two things, and
+that a rule of the state machine becomes the same refusal everywhere. Reading an answer is each
+surface's, deciding the state machine's.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Final
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from connectors.sdk.steps import Step
 from services.kit.crypto import hmac_sha256, uuid4_from
 from services.kit.errors import Refused
-from services.kit.ports.referral import Applied, Command, Referral, ReferralState
+from services.kit.ports.referral import Applied, Asked, Command, Referral, ReferralState
 
 REFUSALS: Final = {
     "not-found": ("not-found", "resource"),
@@ -21,8 +23,17 @@ REFUSALS: Final = {
     "reason-required": ("reason-required", "status-reason"),
     "outcome-required": ("outcome-required", "output"),
     "consent-not-valid": ("suppressed", "consent"),
+    "key-reused": ("duplicate", "other-content"),
 }
 """Rule of the state machine → row of the refusal catalogue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """Under which key something counts once, and the keyed digest of its content."""
+
+    key: str = field(repr=False)
+    digest: bytes = field(repr=False)
 
 
 class Answers:
@@ -39,14 +50,15 @@ class Answers:
         role: str,
         state: ReferralState,
         steps: Sequence[Step],
-        key: str | None,
+        once: Once | None,
         expected: int | None,
     ) -> Applied:
         """The state after the steps, all or none; Refused by the rule that forbids one."""
-        parts = (b"command", org.encode(), state.referral_ref.bytes, (key or str(uuid4())).encode())
+        key = once.key if once is not None else str(uuid4())
         commands = [
             Command(
-                command_id=uuid4_from(hmac_sha256(self._index_key, *parts, str(place).encode())),
+                command_id=self._id(org, state.referral_ref, key, place),
+                digest=once.digest if once is not None else None,
                 referral_ref=state.referral_ref,
                 command=step.command,
                 actor_org=org,
@@ -59,7 +71,20 @@ class Answers:
             )
             for place, step in enumerate(steps)
         ]
-        applied = (await self._referral.apply([commands]))[0]
-        if applied.rule is not None:
-            raise Refused.of(*REFUSALS.get(applied.rule, REFUSALS["illegal-transition"]))
-        return applied
+        return _accepted((await self._referral.apply([commands]))[0])
+
+    async def repeated(self, org: str, referral_ref: UUID, once: Once) -> bool:
+        """Whether this was done before; Refused when something else was, under the same key."""
+        asked = Asked(command_id=self._id(org, referral_ref, once.key, 0), digest=once.digest)
+        done = (await self._referral.done([asked]))[0]
+        return done is not None and _accepted(done) is done
+
+    def _id(self, org: str, referral_ref: UUID, key: str, place: int) -> UUID:
+        parts = (b"command", org.encode(), referral_ref.bytes, key.encode(), str(place).encode())
+        return uuid4_from(hmac_sha256(self._index_key, *parts))
+
+
+def _accepted(applied: Applied) -> Applied:
+    if applied.rule is not None:
+        raise Refused.of(*REFUSALS.get(applied.rule, REFUSALS["illegal-transition"]))
+    return applied

@@ -223,7 +223,8 @@ def _reads(
     )
     views = Views(pool, partners, referral, keys, frame, settings.window_ms)
     answers = Answers(referral, index_key)
-    tasks = Tasks(views, referral, answers, settings.public_url)
+    content_keys = keying.Keys(index_key, settings.secret("digest.key"))
+    tasks = Tasks(views, referral, answers, content_keys, settings.public_url)
     content = Reads(views, consent, rt.port(Delivery))
     listed = Directory(
         partners,
@@ -234,14 +235,16 @@ def _reads(
         ),
         cursor_key,
     )
-    content_keys = keying.Keys(index_key, settings.secret("digest.key"))
     aborts = Aborts(views, answers, content_keys, settings.public_url)
     people = People(pool, rt.port(Vault), settings.public_url)
     audit = Audit(views, referral, public_url=settings.public_url, cell=settings.cell)
     erasures = Erasures(views, rt.port(Delivery), frame.zone)
-    hooks = Hooks(access, views, answers, erasures, HookKeys(settings.secrets_dir), rt.clock)
+    hook_keys = HookKeys(settings.secrets_dir)
+    hooks = Hooks(access, views, answers, erasures, hook_keys, content_keys, rt.clock)
     return [
-        *native_app.routes(surface, views, referral, rt.port(Delivery), answers, frame.zone),
+        *native_app.routes(
+            surface, views, referral, rt.port(Delivery), answers, content_keys, frame.zone
+        ),
         *hooks_app.routes(surface, hooks),
         *cases_app.routes(surface, views, content_keys, clock=rt.clock),
         *_consents(rt, views, partners, surface),

@@ -65,7 +65,7 @@ METRICS: Final = (
     Metric(
         name="cauce_referrals_closed_total",
         kind="counter",
-        help="Referrals by how their loop closed, each once.",
+        help="Referrals by how their loop closed, each once; of all time, told by the leader.",
         labels={"result": _of("answered ended_by_sender expired revoked escalated")},
     ),
     Metric(
@@ -194,6 +194,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._specs = {metric.name: metric for metric in METRICS}
         self._seen: dict[tuple[str, str], set[str]] = {}
+        self._reached: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
         self._made = {metric.name: self._make(metric) for metric in METRICS}
 
     def _make(self, spec: Metric) -> Counter | Gauge | Histogram:
@@ -222,9 +223,18 @@ class Metrics:
         if isinstance(child, Histogram):
             child.observe(seconds)
 
+    def reach(self, name: str, total: float, **labels: str) -> None:
+        """Bring a counter that is kept elsewhere to its total; it never falls."""
+        child, of = self._child(name, labels), self._reached.setdefault(name, {})
+        key = tuple(sorted(labels.items()))
+        if isinstance(child, Counter) and total >= of.get(key, 0):
+            child.inc(total - of.get(key, 0))
+            of[key] = total
+
     def clear(self, name: str) -> None:
-        """Forget the label sets of a gauge that is computed anew."""
+        """Forget the label sets of what is computed anew."""
         self._made[name].clear()
+        self._reached.pop(name, None)
 
     def text(self) -> bytes:
         """The exposition format of Prometheus."""

@@ -1,6 +1,8 @@
 """Wiring of the referral service: the port, the consumer of the case log, the timers."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -10,6 +12,7 @@ import asyncpg
 
 from services.kit.bus import Subscription
 from services.kit.lead import run_as_leader
+from services.kit.metrics import Metrics
 from services.kit.partners import Partners
 from services.kit.ports.batch import MAX_BATCH
 from services.kit.ports.consent import Consent
@@ -22,11 +25,14 @@ from services.referral.consumer import TYPES, Consumer
 from services.referral.facts import Keys
 from services.referral.judge import Judge
 from services.referral.timers import Timers
+from services.referral.timing import RESULTS
 
 TIMER_SECONDS: Final = 1.0
 COUNT_EVERY: Final = 10
 """Timer rounds between two counts of all referrals for the metrics."""
 REMEMBERED: Final = timedelta(days=30)
+MEASURED: Final = ("cauce_referrals", "cauce_referrals_closed_total")
+"""Metrics of the whole table, told by the leader alone."""
 
 
 class Recipients:
@@ -48,10 +54,10 @@ async def build(rt: Runtime) -> Service:
     pool = await rt.pool()
     keys = Keys(rt.port(Vault))
     judge = Judge(rt.port(Consent), Recipients(rt, Partners(pool)))
-    cell, tally = rt.settings.cell, partial(_tally, rt)
-    commands = Commands(pool, keys, judge, rt.clock, rt.settings.window_ms, tally)
-    consumer = Consumer(keys, judge, rt.clock, cell=cell, tally=tally)
-    timers = Timers(pool, commands, cell=cell, tally=tally)
+    cell = rt.settings.cell
+    commands = Commands(pool, keys, judge, rt.clock, rt.settings.window_ms)
+    consumer = Consumer(keys, judge, rt.clock, cell=cell)
+    timers = Timers(pool, commands, cell=cell)
     return Service(
         name="referral",
         provides={Referral: commands},
@@ -65,23 +71,32 @@ async def build(rt: Runtime) -> Service:
 
 
 async def _timers(rt: Runtime, pool: asyncpg.Pool, timers: Timers, _: asyncpg.Connection) -> None:
-    """Do what is due for referrals that wait; count for the metrics."""
+    """Do what is due for referrals that wait; count for the metrics, while this process leads."""
     turn = 0
-    while True:
-        if await timers.turn(rt.clock()) == MAX_BATCH:
-            continue
-        if turn % COUNT_EVERY == 0:
-            await _measure(rt, pool)
-            await store.forget_commands(pool, rt.clock() - REMEMBERED)
-        turn += 1
-        await asyncio.sleep(TIMER_SECONDS)
+    try:
+        while True:
+            if await timers.turn(rt.clock()) == MAX_BATCH:
+                continue
+            if turn % COUNT_EVERY == 0:
+                measure(rt.metrics, await store.counts(pool, rt.clock()))
+                await store.forget_commands(pool, rt.clock() - REMEMBERED)
+            turn += 1
+            await asyncio.sleep(TIMER_SECONDS)
+    finally:
+        for name in MEASURED:
+            rt.metrics.clear(name)
 
 
-def _tally(rt: Runtime, result: str) -> None:
-    rt.metrics.inc("cauce_referrals_closed_total", result=result)
-
-
-async def _measure(rt: Runtime, pool: asyncpg.Pool) -> None:
-    rt.metrics.clear("cauce_referrals")
-    for status, age, count in await store.counts(pool, rt.clock()):
-        rt.metrics.set("cauce_referrals", count, state=status, age=age)
+def measure(metrics: Metrics, counts: Sequence[tuple[str, str, str | None, int]]) -> None:
+    """Tell what the table holds; loops closed are counted there, so that no restart forgets one."""
+    metrics.clear("cauce_referrals")
+    open_or_not: Counter[tuple[str, str]] = Counter()
+    closed: Counter[str] = Counter(dict.fromkeys(RESULTS, 0))
+    for status, age, result, count in counts:
+        open_or_not[status, age] += count
+        if result is not None:
+            closed[result] += count
+    for (status, age), count in open_or_not.items():
+        metrics.set("cauce_referrals", count, state=status, age=age)
+    for result, count in closed.items():
+        metrics.reach("cauce_referrals_closed_total", count, result=result)

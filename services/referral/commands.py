@@ -19,6 +19,7 @@ from services.kit.batcher import Batcher
 from services.kit.exchange import put_events
 from services.kit.ports.referral import (
     Applied,
+    Asked,
     Command,
     Overdue,
     OverdueQuery,
@@ -52,8 +53,6 @@ class Work:
     valid: dict[UUID, bool] = field(default_factory=dict)
     steps: list[tuple[Step, Cause]] = field(default_factory=list)
     answers: list[tuple[Command, Applied]] = field(default_factory=list)
-    closed: list[str] = field(default_factory=list)
-    """How loops ended in this batch; see `timing`."""
 
 
 class Commands:
@@ -66,9 +65,7 @@ class Commands:
         judge: Judge,
         clock: Callable[[], datetime],
         window_ms: float,
-        tally: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._tally = tally
         self._pool = pool
         self._keys = keys
         self._judge = judge
@@ -81,6 +78,16 @@ class Commands:
     async def apply(self, items: Sequence[Item]) -> list[Applied]:
         """Apply each list of commands wholly or not at all; the answers are committed."""
         return list(await asyncio.gather(*(self._batch(item) for item in items)))
+
+    async def done(self, items: Sequence[Asked]) -> list[Applied | None]:
+        """Answers of commands done before."""
+        found = await store.done(self._pool, [item.command_id for item in items])
+        return [
+            store.answered(found[item.command_id], item.digest)
+            if item.command_id in found
+            else None
+            for item in items
+        ]
 
     async def read(self, items: Sequence[UUID]) -> list[ReferralState | None]:
         """States by reference; who asks while others are read is read with the next."""
@@ -110,15 +117,13 @@ class Commands:
         earlier = await self._judge.before([before[r].state for r in asking if r in before])
         async with self._pool.acquire() as conn, conn.transaction():
             work = await self._begin(conn, refs, loud)
-            done = dict(await store.done(conn, [c for item in items for c in item]))
+            done = await store.done(conn, [c.command_id for item in items for c in item])
             asked = [work.states[ref] for ref in sorted(asking) if ref in work.states]
             work.valid = await self._judge.held(conn, asked, earlier)
             answers = [_item(work, item, done) for item in items]
             await save(conn, work)
         if work.steps:
             step("referral.applied")
-        for result in work.closed:
-            self._tally(result)
         return answers
 
     async def _begin(self, conn: Any, refs: Sequence[UUID], loud: set[UUID]) -> "Work":
@@ -130,10 +135,10 @@ class Commands:
         return Work(rows=rows, states=states, keys=dict(keys), now=self._clock(), table=self._table)
 
 
-def _item(work: Work, item: Item, done: dict[UUID, Applied]) -> Applied:
+def _item(work: Work, item: Item, done: dict[UUID, store.Done]) -> Applied:
     first = item[0]
     if first.command_id in done:
-        return done[first.command_id]
+        return store.answered(done[first.command_id], first.digest)
     state = work.states.get(first.referral_ref)
     if state is None:
         return Applied(status="", version=0, changed=False, rule="not-found")
@@ -152,7 +157,8 @@ def _item(work: Work, item: Item, done: dict[UUID, Applied]) -> Applied:
     work.steps += steps
     answer = Applied(status=moved.status, version=moved.version, changed=True)
     work.answers += [(command, answer) for command in item]
-    done |= {command.command_id: answer for command in item}  # its copy may be in this very batch
+    for command in item:  # its copy may be in this very batch
+        done[command.command_id] = store.Done(answer.status, answer.version, command.digest)
     return answer
 
 
@@ -175,11 +181,6 @@ async def save(conn: Any, work: Work) -> list[Encoded]:
         work.states[ref] = entered(before, after, role)
     rows = [_changed(work, ref, seal=ref in loud) for ref in sorted(changed)]
     await store.update(conn, rows)
-    work.closed += [
-        s.closed
-        for ref in changed
-        if (s := work.states[ref]).closed and not work.rows[ref].state.closed
-    ]
     if work.answers:
         await store.remember(conn, work.answers)
     events = [

@@ -57,9 +57,7 @@ class Consumer:
         clock: Callable[[], datetime],
         *,
         cell: str,
-        tally: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._tally = tally
         self._keys = keys
         self._judge = judge
         self._clock = clock
@@ -86,8 +84,6 @@ class Consumer:
                 self._in_error(work, event)
         await self._write(conn, work)
         step("referral.handled")
-        for result in work.closed:
-            self._tally(result)
 
     async def _begin(self, conn: Any, received: Sequence[Received]) -> Work:
         cases = [r.event.case_ref for r in received if isinstance(r.event, Lost | CaseClosed)]

@@ -41,6 +41,7 @@ RULES: Final = frozenset(
         "outcome-required",
         "appointment-outcome-required",
         "consent-not-valid",
+        "key-reused",
     }
 )
 """Why a command is refused; the closed list."""

@@ -4,7 +4,8 @@ It guards the order of locks inside the schema (by reference) and that a repeat 
 recognised. What a row means is left to `domain`, what it hides to `facts`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -56,11 +57,12 @@ from unnest($1::uuid[], $2::text[], $3::int[], $4::text[], $5::text[], $6::times
 where r.referral_ref = q.r
 """
 _DONE: Final = """
-select command_id, status, version from referral.command where command_id = any($1::uuid[])
+select command_id, status, version, digest from referral.command where command_id = any($1::uuid[])
 """
 _REMEMBER: Final = """
-insert into referral.command (command_id, referral_ref, status, version)
-select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[]) on conflict do nothing
+insert into referral.command (command_id, referral_ref, status, version, digest)
+select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[], $5::bytea[])
+on conflict do nothing
 """
 _DUE: Final = """
 select referral_ref from referral.referral where next_at <= $1 order by next_at limit 64
@@ -81,10 +83,19 @@ _COUNT: Final = """
 select status, case when updated_at > $1::timestamptz - interval '1 hour' then 'under_1h'
     when updated_at > $1::timestamptz - interval '1 day' then 'under_1d'
     when updated_at > $1::timestamptz - interval '7 days' then 'under_7d'
-    else 'older' end as age, count(*) as n
-from referral.referral group by 1, 2
+    else 'older' end as age, closed, count(*) as n
+from referral.referral group by 1, 2, 3
 """
 _FORGET: Final = "delete from referral.command where at < $1"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A command that was done: the state it led to, and the digest of what was asked."""
+
+    status: str
+    version: int
+    digest: bytes | None
 
 
 def _row(record: asyncpg.Record) -> Row:
@@ -173,13 +184,21 @@ async def overdue(conn: Conn, query: OverdueQuery) -> list[State]:
     return [_row(r).state for r in rows]
 
 
-async def done(conn: Conn, commands: Sequence[Command]) -> Mapping[UUID, Applied]:
-    """Answers of commands done before."""
-    rows = await conn.fetch(_DONE, [c.command_id for c in commands])
-    return {
-        r["command_id"]: Applied(status=r["status"], version=r["version"], changed=False)
-        for r in rows
-    }
+async def done(conn: Conn, command_ids: Sequence[UUID]) -> dict[UUID, Done]:
+    """What commands done before were answered."""
+    rows = await conn.fetch(_DONE, list(command_ids))
+    return {r["command_id"]: Done(r["status"], r["version"], r["digest"]) for r in rows}
+
+
+def answered(before: Done, digest: bytes | None) -> Applied:
+    """The answer to a command that comes again; a rule where another content comes under its id."""
+    other = None not in (before.digest, digest) and before.digest != digest
+    return Applied(
+        status=before.status,
+        version=before.version,
+        changed=False,
+        rule="key-reused" if other else None,
+    )
 
 
 async def remember(conn: Conn, answers: Sequence[tuple[Command, Applied]]) -> None:
@@ -190,6 +209,7 @@ async def remember(conn: Conn, answers: Sequence[tuple[Command, Applied]]) -> No
         [c.referral_ref for c, _ in answers],
         [a.status for _, a in answers],
         [a.version for _, a in answers],
+        [c.digest for c, _ in answers],
     )
 
 
@@ -198,9 +218,10 @@ async def due(conn: Conn, now: datetime) -> list[UUID]:
     return [r["referral_ref"] for r in await conn.fetch(_DUE, now)]
 
 
-async def counts(conn: Conn, now: datetime) -> list[tuple[str, str, int]]:
-    """(status, age, number) of all referrals."""
-    return [(r["status"], r["age"], r["n"]) for r in await conn.fetch(_COUNT, now)]
+async def counts(conn: Conn, now: datetime) -> list[tuple[str, str, str | None, int]]:
+    """(status, age, how the loop closed, number) of all referrals."""
+    rows = await conn.fetch(_COUNT, now)
+    return [(r["status"], r["age"], r["closed"], r["n"]) for r in rows]
 
 
 async def forget_commands(conn: Conn, before: datetime) -> None:

@@ -5,7 +5,6 @@ as it stands under its lock, so that a repeat, a frozen leader or kill -9 tells 
 forgets nothing. When something is due is decided in `timing`.
 """
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -28,12 +27,10 @@ class Timers:
         commands: Commands,
         *,
         cell: str,
-        tally: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._pool = pool
         self._commands = commands
         self._cell = cell
-        self._tally = tally
 
     async def turn(self, now: datetime) -> int:
         """Do the next thing for each referral whose moment has come; answers how many."""
@@ -49,9 +46,6 @@ class Timers:
             events = [e for s in after for e in _events(s, stages[s.referral_ref], now)]
             if events:
                 await put_events(conn, events)
-        for before, later in zip(states, after, strict=True):
-            if later.closed is not None and before.closed is None:
-                self._tally(later.closed)
         await self._expire([ref for ref, stage in stages.items() if stage == "expired"])
         return len(due)
 

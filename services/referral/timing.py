@@ -26,6 +26,8 @@ _COLUMNS: Final = {
     "escalated": "escalate",
     "expired": "expire",
 }
+RESULTS: Final = ("answered", "ended_by_sender", "expired", "revoked", "escalated")
+"""How a loop ends; an escalation after acceptance counts as an end too."""
 Clock = Literal["answer", "news"]
 Stage = Literal["reminded", "overdue", "escalated", "expired"]
 

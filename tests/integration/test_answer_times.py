@@ -1,7 +1,7 @@
 """Waiting referrals on PostgreSQL: each stage told once, in the transaction that remembers it."""
 
 import asyncio
-from collections import Counter
+import re
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,8 +12,10 @@ import pytest
 from schemas import ReferralAnswerDue
 from schemas.codec import decode, frame
 from services.kit.exchange import put_events
+from services.kit.metrics import Metrics
 from services.kit.ports.referral import OverdueQuery
 from services.referral import store, timers
+from services.referral.app import measure
 from services.referral.timers import Timers
 from tests.support.partner_rows import partner, register
 from tests.support.path import CELL, Path, now, running_path
@@ -34,14 +36,23 @@ async def path(pg: Databases) -> AsyncIterator[Path]:
         yield made
 
 
-def of(path: Path, tally: Any = lambda _: None) -> Timers:
-    return Timers(path.pools["referral"], path.referral, cell=CELL, tally=tally)
+def of(path: Path) -> Timers:
+    return Timers(path.pools["referral"], path.referral, cell=CELL)
 
 
-async def until(path: Path, moment: datetime, tally: Any = lambda _: None) -> None:
+async def until(path: Path, moment: datetime) -> None:
     """Turn until nothing more is due at that moment."""
-    while await of(path, tally).turn(moment):
+    while await of(path).turn(moment):
         pass
+
+
+async def rate(path: Path) -> dict[str, int]:
+    """The closed-loop counters as a process that has just begun tells them."""
+    metrics = Metrics()
+    for _ in range(2):
+        measure(metrics, await store.counts(path.pools["referral"], now()))
+    pattern = r'cauce_referrals_closed_total{result="(\w+)"} (\d+)'
+    return {name: int(n) for name, n in re.findall(pattern, metrics.text().decode())}
 
 
 async def told(path: Path, ref: UUID) -> list[ReferralAnswerDue]:
@@ -53,13 +64,13 @@ async def told(path: Path, ref: UUID) -> list[ReferralAnswerDue]:
 
 
 async def test_an_answer_owed_is_reminded_overdue_escalated_and_expired(path: Path) -> None:
-    begun, counted = now(), Counter[str]()
+    begun = now()
     ref = await path.request(response_due=begun + 24 * HOUR)
     await path.pump()
     for hours in (1, 13, 25, 31):
-        await until(path, begun + hours * HOUR, lambda r: counted.update([r]))
+        await until(path, begun + hours * HOUR)
     assert (await path.state(ref)).version == 1
-    await until(path, begun + 37 * HOUR, lambda r: counted.update([r]))
+    await until(path, begun + 37 * HOUR)
     events = await told(path, ref)
     assert [e.answer_stage for e in events] == ["reminded", "overdue", "escalated"]
     assert {(e.status, e.owed_by, e.version) for e in events} == {("sent", "refugio-sur", 1)}
@@ -100,13 +111,13 @@ async def test_a_service_without_news_stands_in_the_coordinators_list(path: Path
     ref = await path.request()
     await path.pump()
     await path.answer(ref, "accept")
-    counted = Counter[str]()
-    await until(path, now() + 400 * HOUR, lambda r: counted.update([r]))
+    await until(path, now() + 400 * HOUR)
     query = OverdueQuery(from_org="ong-norte", stages=("escalated",))
     (found,) = await path.referral.overdue([query])
     mine = next(one for one in found if one.referral_ref == ref)
     assert (mine.status, mine.stage, mine.owed_by) == ("accepted", "escalated", "refugio-sur")
-    assert counted["escalated"] >= 1
+    before = await rate(path)
+    assert before["escalated"] >= 1
     await path.answer(ref, "start_service")
     (found,) = await path.referral.overdue([query])
     assert ref not in {one.referral_ref for one in found}
@@ -115,6 +126,7 @@ async def test_a_service_without_news_stands_in_the_coordinators_list(path: Path
         "select closed from referral.referral where referral_ref=$1", ref
     )
     assert row["closed"] == "escalated"
+    assert await rate(path) == before, "its later end does not count again"
 
 
 async def test_an_answer_takes_the_referral_out_of_waiting(path: Path) -> None:

@@ -246,6 +246,18 @@ async def test_a_command_repeated_under_one_key_changes_nothing(world: World) ->
     again = await command(world, theirs, RECIPIENT, "accept", version=version, key="k-1")
     assert first == again
     body = {"command": "accept", "expected_version": version}
+    for other in (
+        {"command": "schedule", "expected_version": version + 1},
+        {"command": "accept", "expected_version": version + 1},
+        {**body, "reason_code": "other"},
+    ):
+        status, answer = await post(
+            world, f"{theirs}/commands", RECIPIENT, other, Idempotency_Key=" k-1 "
+        )
+        fault = answer["faults"][0]
+        assert (status, fault["code"], fault["rule"]) == (409, "duplicate", "other-content")
+    assert (await read(world, theirs, RECIPIENT))["version"] == version + 1
+    assert await command(world, theirs, RECIPIENT, "accept", version=version, key="k-1") == first
     assert (await refused(world, f"{theirs}/commands", RECIPIENT, body))[0] == 409
     status, answer = await post(
         world, f"{theirs}/commands", RECIPIENT, body, Idempotency_Key="k" * 300

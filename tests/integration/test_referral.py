@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from services.kit.ports.referral import Command, ReferralQuery
+from services.kit.ports.referral import Asked, Command, ReferralQuery
 from tests.support.partner_rows import partner, register
 from tests.support.path import Path, running_path
 from tests.support.servers import Databases
@@ -55,6 +55,32 @@ async def test_a_command_repeated_changes_nothing_and_gets_the_same_answer(path:
     assert second[0] == replace(first[0], changed=False)
     assert (await path.state(ref)).version == 2
     assert (await path.pump()) == ["referral.status_changed"]
+
+
+async def test_another_content_under_a_commands_id_is_refused_also_beside_it(path: Path) -> None:
+    ref = await path.request()
+    await path.pump()
+    good = Command(
+        command_id=uuid4(),
+        referral_ref=ref,
+        command="start_review",
+        actor_org="refugio-sur",
+        actor_role="recipient",
+        digest=b"one",
+    )
+    other = replace(good, command="accept", digest=b"two")
+    together = await path.referral.apply([[good], [other], [good]])
+    assert [(a.rule, a.version) for a in together] == [
+        (None, 2), ("key-reused", 2), (None, 2),
+    ]  # fmt: skip
+    later = await path.referral.apply([[other], [good], [replace(good, digest=None)]])
+    assert [a.rule for a in later] == ["key-reused", None, None]
+    unheard = Asked(command_id=uuid4(), digest=b"one")
+    asked = [Asked(command_id=good.command_id, digest=d) for d in (b"one", b"two")]
+    found = await path.referral.done([*asked, unheard])
+    assert [a and a.rule for a in found] == [None, "key-reused", None]
+    assert found[2] is None
+    assert (await path.state(ref)).status == "under_review"
 
 
 async def test_a_list_of_commands_is_applied_wholly_or_not_at_all(path: Path) -> None:

@@ -16,10 +16,11 @@ from connectors.fhir_r4.abort import Abort, read_abort, status_after, step_for
 from connectors.fhir_r4.outbound.content import TASK_CODE
 from connectors.sdk.steps import Step
 from connectors.sdk.strict import parse_strict
+from services.gateway.answers import Once
 from services.gateway.fhir import answering, render, store
 from services.gateway.fhir.render import View
 from services.gateway.http import Call, Handler
-from services.gateway.intake.keys import MAX_KEY, Keys, content_digest, identifier_mac, normal
+from services.gateway.intake.keys import Keys, content_digest, header_key, identifier_mac
 from services.gateway.views import Views, lang_of
 from services.kit.crypto import hmac_sha256
 from services.kit.errors import Refused
@@ -49,7 +50,7 @@ class Give(Protocol):
         role: str,
         state: ReferralState,
         steps: Sequence[Step],
-        key: str | None,
+        once: Once | None,
         expected: int | None,
     ) -> Applied:
         """The state after them; Refused by the rule that forbids one."""
@@ -96,21 +97,18 @@ class Aborts:
         if made is not None and made.digest != digest:
             raise Refused.of("duplicate", "other-content")
         if made is None:
-            await self._ask(call, target, asked, mac.hex())
+            await self._ask(call, target, asked, Once(f"abort {mac.hex()}", digest))
             made = await self._remember(call.org, target.referral_ref, asked, mac, digest)
         view = await self._views.view(call, target)
         return answering.resource(call, self._shown(call, view, made), 201, url=self._url)
 
     def _mac(self, call: Call, asked: Abort) -> bytes:
         """The key under which it is made once: header, else the Task's own identifier."""
-        header = call.request.headers.get("idempotency-key")
-        if header is None:
+        text = header_key(call.request.headers.get("idempotency-key"))
+        if text is None:
             if asked.identifier is None:
                 raise Refused.of("required", "idempotency-key", "Task.identifier")
             return identifier_mac(self._keys, call.org, *asked.identifier)
-        text = normal(header)
-        if not text or len(text) > MAX_KEY:
-            raise Refused.of("value-invalid", "idempotency-key")
         return hmac_sha256(self._keys.index, b"abort", call.org.encode(), text.encode())
 
     async def _target(self, call: Call, asked: Abort) -> store.Target:
@@ -129,7 +127,7 @@ class Aborts:
             raise Refused.of("value-invalid", "fixed-value", "Task.owner")
         return target
 
-    async def _ask(self, call: Call, target: store.Target, asked: Abort, key: str) -> None:
+    async def _ask(self, call: Call, target: store.Target, asked: Abort, once: Once) -> None:
         view = await self._views.view(call, target)
         if view.state.version == 0:
             raise Refused.of("transient", "unavailable", retry_after=1)
@@ -138,7 +136,7 @@ class Aborts:
             role="sender",
             state=view.state,
             steps=[step_for(asked, view.state.status)],
-            key=f"abort {key}",
+            once=once,
             expected=None,
         )
 

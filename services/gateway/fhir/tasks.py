@@ -4,27 +4,31 @@ It guards that a party sees its own referrals alone, that an answer is decided a
 machine, and that a stale reader changes nothing. Rendering is `render`'s, the rules are in tables.
 """
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from starlette.responses import Response
 
-from connectors.fhir_r4.status import Answer, commands_for, read_answer
-from connectors.sdk.faults import Faults
+from connectors.fhir_r4.status import commands_for, read_answer
 from connectors.sdk.strict import parse_strict
-from services.gateway.answers import Answers
+from services.gateway.answers import Answers, Once
 from services.gateway.fhir import answering, paging, render, store, writing
 from services.gateway.fhir.forms import form
 from services.gateway.fhir.search import make_cursor, read_search
 from services.gateway.http import PATCH_TYPES, Call, fhir
+from services.gateway.intake.keys import Keys, content_digest, header_key
 from services.gateway.views import Views, lang_of
 from services.kit.errors import Refused
-from services.kit.ports.referral import Referral, ReferralState
+from services.kit.ports.referral import Referral
 
 
 class Tasks:
     """Handlers of `/fhir/Task`."""
 
-    def __init__(self, views: Views, referral: Referral, answers: Answers, public_url: str) -> None:
+    def __init__(
+        self, views: Views, referral: Referral, answers: Answers, keys: Keys, public_url: str
+    ) -> None:
+        self._keys = keys
         self._views = views
         self._answers = answers
         self._referral = referral
@@ -76,15 +80,21 @@ class Tasks:
         """`PATCH /fhir/Task/{id}`: JSON Patch of the answering elements."""
         target, view, version = await self._writable(call)
         raw = await call.body(PATCH_TYPES)
+        once = self._once(call, lambda: writing.patch_document(raw))
+        if once is not None and await self._answers.repeated(call.org, target.referral_ref, once):
+            return self._shown(call, view)
         written = writing.patched_task(raw, render.task(view, lang_of(call)))
-        return await self._answer(call, target, view, version, written)
+        return await self._answer(call, target, view, version, written, once)
 
     async def put(self, call: Call) -> Response:
         """`PUT /fhir/Task/{id}`: the whole Task, changed in the answering elements alone."""
         target, view, version = await self._writable(call)
         document = parse_strict(await call.body())
+        once = self._once(call, lambda: document)
+        if once is not None and await self._answers.repeated(call.org, target.referral_ref, once):
+            return self._shown(call, view)
         written = writing.put_task(document, render.task(view, lang_of(call)))
-        return await self._answer(call, target, view, version, written)
+        return await self._answer(call, target, view, version, written, once)
 
     async def _writable(self, call: Call) -> tuple[store.Target, render.View, int]:
         target = await self._views.target(call, "task")
@@ -101,13 +111,12 @@ class Tasks:
         view: render.View,
         version: int,
         written: dict[str, Any],
+        once: Once | None,
     ) -> Response:
         answer = read_answer(written, view.frame.base)
         by = "sender" if view.is_source else "recipient"
         state = view.state
         if version != state.version:
-            if self._is_repeat(call, by, answer, state):
-                return self._shown(call, view)
             raise Refused.of("conflict", "version")
         steps = commands_for(cast("Any", by), answer, state.status)
         if not steps:
@@ -117,16 +126,14 @@ class Tasks:
             role=by,
             state=state,
             steps=steps,
-            key=call.request.headers.get("idempotency-key"),
+            once=once,
             expected=state.version,
         )
         return self._shown(call, await self._views.view(call, target))
 
-    def _is_repeat(self, call: Call, by: str, answer: Answer, state: ReferralState) -> bool:
-        """Whether a keyed answer has been given before, so that its version has moved on."""
-        if "idempotency-key" not in call.request.headers:
-            return False
-        try:
-            return not commands_for(cast("Any", by), answer, state.status)
-        except Faults:
-            return False
+    def _once(self, call: Call, content: Callable[[], dict[str, Any]]) -> Once | None:
+        """Under which key the answer counts once; what was sent is its content."""
+        key = header_key(call.request.headers.get("idempotency-key"))
+        if key is None:
+            return None
+        return Once(f"fhir {key}", content_digest(self._keys, call.org, content()))

@@ -30,9 +30,14 @@ def expected_version(if_match: str | None) -> int:
     return int(match[1])
 
 
+def patch_document(raw: bytes) -> dict[str, Any]:
+    """A JSON Patch as the one member `patch` of a document."""
+    return parse_strict(b'{"patch":' + raw + b"}")
+
+
 def operations(raw: bytes) -> list[tuple[str, Any]]:
     """(element, value) of each operation of a JSON Patch that adds or replaces."""
-    document = parse_strict(b'{"patch":' + raw + b"}")
+    document = patch_document(raw)
     patch = document["patch"]
     if set(document) != {"patch"} or not isinstance(patch, list) or not patch:
         raise Refused.of("patch-invalid", "operation")

@@ -16,10 +16,11 @@ from starlette.responses import Response
 from connectors.sdk.faults import Fault, Faults
 from connectors.sdk.strict import parse_strict
 from connectors.webhook.signing import REMEMBER, SigningError, verify
-from services.gateway.answers import Answers
+from services.gateway.answers import Answers, Once
 from services.gateway.auth.service import Access, Caller
 from services.gateway.hooks.models import COMMAND, MEMBERS, HookKeysView, Message, Taken
 from services.gateway.http import BODY_TYPES, Call, native, read_body
+from services.gateway.intake.keys import Keys, content_digest
 from services.gateway.native import reading
 from services.gateway.native.commands import step_of
 from services.gateway.native.erasures import Erasures
@@ -42,6 +43,7 @@ class Hooks:
         answers: Answers,
         erasures: Erasures,
         keys: HookKeys,
+        content: Keys,
         clock: Callable[[], datetime],
     ) -> None:
         self._access = access
@@ -49,6 +51,7 @@ class Hooks:
         self._answers = answers
         self._erasures = erasures
         self._keys = keys
+        self._content = content
         self._clock = clock
 
     async def show_keys(self, _: Call) -> Response:
@@ -117,7 +120,7 @@ class Hooks:
             role="sender" if view.is_source else "recipient",
             state=view.state,
             steps=[step],
-            key=f"hook {mark}",
+            once=Once(f"hook {mark}", content_digest(self._content, call.org, data)),
             expected=expected,
         )
         return Taken.model_validate(

@@ -31,6 +31,7 @@ TAKE: Final = Operation(
         *BODY_FAULTS,
         *ANSWER,
         NOT_FOUND,
+        ("duplicate", "other-content"),
         ("login", "webhook-headers"),
         ("login", "webhook-signature"),
         ("login", "webhook-timestamp"),

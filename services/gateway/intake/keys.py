@@ -29,6 +29,16 @@ def normal(text: str) -> str:
     return unicodedata.normalize("NFC", text).strip()
 
 
+def header_key(header: str | None) -> str | None:
+    """The key in an Idempotency-Key header; None without one, Refused for one that is no key."""
+    if header is None:
+        return None
+    text = normal(header)
+    if not text or len(text) > MAX_KEY:
+        raise Refused.of("value-invalid", "idempotency-key")
+    return text
+
+
 def submission_mac(
     keys: Keys, org: str, header: str | None, given: tuple[str, str] | None
 ) -> bytes:
@@ -36,10 +46,7 @@ def submission_mac(
 
     Refused `required` when there is none of them, `value-invalid` for a header that is no key.
     """
-    if header is not None:
-        text = normal(header)
-        if not text or len(text) > MAX_KEY:
-            raise Refused.of("value-invalid", "idempotency-key")
+    if (text := header_key(header)) is not None:
         return hmac_sha256(keys.index, b"key", org.encode(), b"header", text.encode())
     if given is None:
         raise Refused.of("required", "idempotency-key")

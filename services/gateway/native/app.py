@@ -7,6 +7,7 @@ from starlette.routing import Route
 
 from services.gateway.answers import Answers
 from services.gateway.http import Surface
+from services.gateway.intake.keys import Keys
 from services.gateway.native import models
 from services.gateway.native.commands import Commands
 from services.gateway.native.data import Data
@@ -85,6 +86,7 @@ COMMAND: Final = Operation(
         *BODY_FAULTS,
         *ANSWER,
         ("conflict", "expected-version"),
+        ("duplicate", "other-content"),
         ("value-invalid", "idempotency-key"),
     ),
 )
@@ -128,6 +130,7 @@ def routes(
     referral: Referral,
     delivery: Delivery,
     answers: Answers,
+    keys: Keys,
     zone: ZoneInfo,
 ) -> list[Route]:
     """The routes of this part."""
@@ -136,7 +139,7 @@ def routes(
         surface.route(LIST, referrals.list),
         surface.route(READ, referrals.one),
         surface.route(TIMELINE, History(views).read),
-        surface.route(COMMAND, Commands(views, answers, referrals).give),
+        surface.route(COMMAND, Commands(views, answers, referrals, keys).give),
         surface.route(DATA, Data(views, delivery).read),
         surface.route(ERASURES, erasures.list),
         surface.route(EFFECT, erasures.report),

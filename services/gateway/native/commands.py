@@ -10,9 +10,9 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from connectors.sdk.steps import Step
-from services.gateway.answers import Answers
+from services.gateway.answers import Answers, Once
 from services.gateway.http import Call
-from services.gateway.intake.keys import MAX_KEY, normal
+from services.gateway.intake.keys import Keys, content_digest, header_key
 from services.gateway.native import reading
 from services.gateway.native.models import CommandBody
 from services.gateway.native.referrals import Referrals
@@ -51,7 +51,8 @@ APPOINTMENT: Final = "appointment_outcome"
 class Commands:
     """Handler of commands."""
 
-    def __init__(self, views: Views, answers: Answers, referrals: Referrals) -> None:
+    def __init__(self, views: Views, answers: Answers, referrals: Referrals, keys: Keys) -> None:
+        self._keys = keys
         self._views = views
         self._answers = answers
         self._referrals = referrals
@@ -59,7 +60,8 @@ class Commands:
     async def give(self, call: Call) -> Response:
         """`POST /v1/referrals/{id}/commands`; answers the referral after it."""
         target = await self._views.target(call, "task")
-        step, expected = await _read(call)
+        document = await reading.members(call, CommandBody.model_fields)
+        step, expected = step_of(document), reading.number(document, "expected_version")
         view = await self._views.view(call, target)
         if view.state.version == 0:
             raise Refused.of("transient", "unavailable", retry_after=1)
@@ -69,7 +71,7 @@ class Commands:
                 role="sender" if view.is_source else "recipient",
                 state=view.state,
                 steps=[step],
-                key=_key(call),
+                once=self._once(call, document),
                 expected=expected,
             )
         except Refused as error:
@@ -78,11 +80,11 @@ class Commands:
             raise
         return await self._referrals.answer(call, target)
 
-
-async def _read(call: Call) -> tuple[Step, int]:
-    document = await reading.members(call, CommandBody.model_fields)
-    step = step_of(document)
-    return step, reading.number(document, "expected_version")
+    def _once(self, call: Call, document: Mapping[str, Any]) -> Once | None:
+        key = header_key(call.request.headers.get("idempotency-key"))
+        if key is None:
+            return None
+        return Once(f"native {key}", content_digest(self._keys, call.org, document))
 
 
 def step_of(document: Mapping[str, Any]) -> Step:
@@ -98,13 +100,3 @@ def step_of(document: Mapping[str, Any]) -> Step:
     if command == MISSED and appointment not in ("no_show", "cancelled"):
         raise Refused.of("code-invalid", "not-in-list", APPOINTMENT)
     return Step(command, reason, outcome, appointment)
-
-
-def _key(call: Call) -> str | None:
-    given = call.request.headers.get("idempotency-key")
-    if given is None:
-        return None
-    text = normal(given)
-    if not text or len(text) > MAX_KEY:
-        raise Refused.of("value-invalid", "idempotency-key")
-    return f"native {text}"

@@ -1,7 +1,7 @@
 """What services ask of the state machine of every referral: routing data and codes only."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -26,6 +26,8 @@ class Command:
     """Of a delivery report: how often the partner was called."""
     error_class: str | None = None
     """Of a delivery report: what the last attempt failed with."""
+    digest: bytes | None = field(default=None, repr=False)
+    """Keyed digest of what was asked under this id: another content is refused `key-reused`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +38,14 @@ class Applied:
     version: int
     changed: bool
     rule: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """A command id with the digest of what is asked under it."""
+
+    command_id: UUID
+    digest: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,6 +122,9 @@ class Referral(Protocol):
 
     async def apply(self, items: Sequence[Sequence[Command]]) -> list[Applied]:
         """Each item is an atomic list of commands on one referral, answered at once."""
+
+    async def done(self, items: Sequence[Asked]) -> list[Applied | None]:
+        """Answers of commands done before; `key-reused` for one that asked something else."""
 
     async def read(self, items: Sequence[UUID]) -> list[ReferralState | None]:
         """States by referral_ref."""

@@ -39,3 +39,20 @@ def test_every_name_is_ours_and_counters_end_in_total() -> None:
         assert metric.name.startswith("cauce_")
         assert metric.name.endswith("_total") == (metric.kind == "counter")
         assert metric.help.endswith(".")
+
+
+def test_a_counter_kept_elsewhere_is_brought_to_its_total_and_never_falls() -> None:
+    metrics, name = Metrics(), "cauce_referrals_closed_total"
+
+    def told() -> list[str]:
+        return re.findall(name + r'{result="answered"} (\S+)', metrics.text().decode())
+
+    seen = []
+    for total in (7, 7, 9, 8):
+        metrics.reach(name, total, result="answered")
+        seen += told()
+    assert seen == ["7.0", "7.0", "9.0", "9.0"]
+    metrics.clear(name)
+    assert told() == []
+    metrics.reach(name, 12, result="answered")
+    assert told() == ["12.0"]
