@@ -342,3 +342,41 @@ async def test_an_abort_that_is_none_is_refused_by_name(world: World) -> None:
     assert (await post(world, unknown))[0] == 404
     status, _, _ = await world.call("POST", "/fhir/Task", "refugio-sur", good)
     assert status == 403
+
+
+@pytest.mark.parametrize("method", ["PATCH", "PUT"])
+async def test_an_answer_repeated_under_one_key_counts_once_and_another_is_refused(
+    world: World, method: str
+) -> None:
+    org, number = "refugio-sur", {"PATCH": 88, "PUT": 89}[method]
+    task = await world.task_of(await world.refer(person=person(number)), org)
+
+    def answer(status: str) -> Any:
+        if method == "PATCH":
+            return [{"op": "replace", "path": "/status", "value": status}]
+        whole = {name: value for name, value in task.items() if name != "etag"}
+        return {**whole, "status": status}
+
+    async def give(status: str, tag: str, key: str) -> tuple[int, Any]:
+        kind = "application/json-patch+json" if method == "PATCH" else "application/fhir+json"
+        found = await world.call(
+            method, f"/fhir/Task/{task['id']}", org, answer(status),
+            If_Match=tag, Content_Type=kind, Idempotency_Key=key,
+        )  # fmt: skip
+        return found[:2]
+
+    first, tag = await give("accepted", task["etag"], "k-1"), task["etag"]
+    assert (first[0], first[1]["status"]) == (200, "accepted")
+    newer = f'W/"{first[1]["meta"]["versionId"]}"'
+    assert await give("accepted", tag, " k-1") == first
+    for version in (tag, newer):
+        status, body = await give("in-progress", version, "k-1")
+        coding = body["issue"][0]["details"]["coding"]
+        assert (status, [c["code"] for c in coding[:2]]) == (409, ["duplicate", "other-content"])
+    assert (await give("in-progress", tag, "k-2"))[0] == 412
+    moved = await give("in-progress", newer, "k-3")
+    assert (moved[0], moved[1]["status"]) == (200, "in-progress")
+    late = await give("accepted", tag, "k-1")
+    assert (late[0], late[1]["status"]) == (200, "in-progress"), "a late repeat undoes nothing"
+    status, body = await give("in-progress", newer, "k" * 300)
+    assert (status, body["issue"][0]["details"]["coding"][1]["code"]) == (422, "idempotency-key")

@@ -260,7 +260,7 @@ async def test_what_is_written_by_fhir_is_the_move_it_stands_for_or_nothing(driv
 
 
 def meant(state: str, pair: Pair, way: str) -> Pair:
-    """What a write says: in a whole Task, a businessStatus that stayed as it was read is no word."""
+    """What a write says: in a whole Task, a businessStatus left as it was read says nothing."""
     view = task_views()[state]
     kept = way == "put" and pair[1] == view.business_status and pair[0] != view.task_status
     return (pair[0], "") if kept else pair

@@ -81,20 +81,20 @@ class Tasks:
         target, view, version = await self._writable(call)
         raw = await call.body(PATCH_TYPES)
         once = self._once(call, lambda: writing.patch_document(raw))
-        if once is not None and await self._answers.repeated(call.org, target.referral_ref, once):
+        if await self._is_repeat(call, target, view, version, once):
             return self._shown(call, view)
         written = writing.patched_task(raw, render.task(view, lang_of(call)))
-        return await self._answer(call, target, view, version, written, once)
+        return await self._answer(call, target, view, written, once)
 
     async def put(self, call: Call) -> Response:
         """`PUT /fhir/Task/{id}`: the whole Task, changed in the answering elements alone."""
         target, view, version = await self._writable(call)
         document = parse_strict(await call.body())
         once = self._once(call, lambda: document)
-        if once is not None and await self._answers.repeated(call.org, target.referral_ref, once):
+        if await self._is_repeat(call, target, view, version, once):
             return self._shown(call, view)
         written = writing.put_task(document, render.task(view, lang_of(call)))
-        return await self._answer(call, target, view, version, written, once)
+        return await self._answer(call, target, view, written, once)
 
     async def _writable(self, call: Call) -> tuple[store.Target, render.View, int]:
         target = await self._views.target(call, "task")
@@ -104,20 +104,27 @@ class Tasks:
             raise Refused.of("transient", "unavailable", retry_after=1)
         return target, view, version
 
+    async def _is_repeat(
+        self, call: Call, target: store.Target, view: render.View, version: int, once: Once | None
+    ) -> bool:
+        """Whether this was answered before; Refused when the version is not the one of now."""
+        if once is not None and await self._answers.repeated(call.org, target.referral_ref, once):
+            return True
+        if version != view.state.version:
+            raise Refused.of("conflict", "version")
+        return False
+
     async def _answer(
         self,
         call: Call,
         target: store.Target,
         view: render.View,
-        version: int,
         written: dict[str, Any],
         once: Once | None,
     ) -> Response:
         answer = read_answer(written, view.frame.base)
         by = "sender" if view.is_source else "recipient"
         state = view.state
-        if version != state.version:
-            raise Refused.of("conflict", "version")
         steps = commands_for(cast("Any", by), answer, state.status)
         if not steps:
             return self._shown(call, view)
