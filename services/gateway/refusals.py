@@ -12,6 +12,7 @@ Rows = tuple[tuple[str, str], ...]
 Surface = Literal["fhir", "native"]
 
 ANSWER: Final = (
+    ("duplicate", "other-content"),
     ("illegal-transition", "from-state"),
     ("illegal-transition", "not-yours"),
     ("outcome-required", "output"),

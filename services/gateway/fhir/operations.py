@@ -124,6 +124,7 @@ _TASK: Final = (
     ("code-invalid", "not-in-list"),
     ("required", "element"),
     ("unsupported", "element"),
+    ("value-invalid", "idempotency-key"),
     *of_codes("fhir", "structure"),
 )
 _WITHDRAWN: Final = (("already-inactive", "consent"), ("transient", "unavailable"))
@@ -246,7 +247,6 @@ TASK_CREATE: Final = Operation(
         *of_codes("fhir", "structure", "reference-invalid"),
         *of_rules("fhir", "value-invalid", "fixed-value", "idempotency-key"),
         ("code-invalid", "not-in-list"),
-        ("duplicate", "other-content"),
         ("required", "element"),
         ("required", "idempotency-key"),
         ("unsupported", "element"),

@@ -31,7 +31,6 @@ TAKE: Final = Operation(
         *BODY_FAULTS,
         *ANSWER,
         NOT_FOUND,
-        ("duplicate", "other-content"),
         ("login", "webhook-headers"),
         ("login", "webhook-signature"),
         ("login", "webhook-timestamp"),

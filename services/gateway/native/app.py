@@ -86,7 +86,6 @@ COMMAND: Final = Operation(
         *BODY_FAULTS,
         *ANSWER,
         ("conflict", "expected-version"),
-        ("duplicate", "other-content"),
         ("value-invalid", "idempotency-key"),
     ),
 )
