@@ -8,10 +8,11 @@ is not executed may hold only what a reader does before.
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -124,6 +125,7 @@ def _reader(folder: Path, environment: Mapping[str, str]) -> Iterator[_Execute]:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
+                start_new_session=True,
             )
         process = at_work[kind]
         assert process.stdin is not None
@@ -135,6 +137,8 @@ def _reader(folder: Path, environment: Mapping[str, str]) -> Iterator[_Execute]:
         yield execute
     finally:
         for process in at_work.values():
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.communicate(timeout=SECONDS)
 
 
