@@ -6,17 +6,18 @@ format.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from types import NoneType
 from typing import Any, Union, get_args, get_origin
 from zoneinfo import ZoneInfo
 
+from connectors.sdk.amending import Changes, changes_of
 from connectors.sdk.inbound import Context, Mapped
 from connectors.sdk.report import Report
-from connectors.sdk.rules import Moment, judge, judge_consent, tell
+from connectors.sdk.rules import Moment, judge, judge_changes, judge_consent, tell
 from connectors.sdk.times import instant
-from connectors.sdk.types import Consent, Model, Submission
+from connectors.sdk.types import Case, Consent, Model, Person, Submission, category_of
 
 ENDS = frozenset({"valid_to", "response_due"})
 """Instants at which something ends: a date alone includes its day."""
@@ -60,6 +61,53 @@ def to_consent(document: Mapping[str, Any], context: Context, *, again: bool = T
     tell(found, report, str)
     report.check()
     return given
+
+
+def to_changes(document: Mapping[str, Any], context: Context) -> Changes:
+    """What `person`, `facts` and `remove` of a document put right; raises `Faults`."""
+    report, zone = Report(), ZoneInfo(context.time_zone)
+    reading = Reading(zone, report)
+    person = Person.model_validate(_object(Person, document.get("person", {}), "person", reading))
+    case = Case.model_validate(_object(Case, document.get("facts", {}), "facts", reading))
+    today = Moment(context.now, zone).today
+    changes = changes_of(judge_changes(person, case, today, report, _of_facts), case, ())
+    removed = _removed(document.get("remove", []), changes, report)
+    if not changes.fields() and not removed and not report.faults:
+        report.add("required", "person", "element")
+    for name in changes.case:
+        if not _is_told(f"case.{name}"):
+            report.add("unsupported", f"facts.{name}", "element")
+    report.check()
+    return replace(changes, removed=removed)
+
+
+def _of_facts(field: str) -> str:
+    return f"facts{field.removeprefix('case')}" if field.startswith("case") else field
+
+
+def _is_told(field: str) -> bool:
+    try:
+        category_of(field)
+    except KeyError:
+        return False
+    return True
+
+
+def _removed(given: Any, changes: Changes, report: Report) -> tuple[str, ...]:
+    """The fields to be left empty, by the names of a body."""
+    if type(given) is not list:
+        report.add("structure", "remove", "wrong-type")
+        return ()
+    found = []
+    for place, one in enumerate(given):
+        name = f"case{one.removeprefix('facts')}" if str(one).startswith("facts.") else one
+        if type(one) is not str or one.startswith("case.") or not _is_told(name):
+            report.add("code-invalid", f"remove[{place}]", "not-in-list")
+        elif name in changes.fields():
+            report.add("value-invalid", f"remove[{place}]", "contradiction")
+        else:
+            found.append(name)
+    return tuple(sorted(set(found)))
 
 
 def _object(model: type[Model], value: Any, path: str, reading: Reading) -> dict[str, Any]:

@@ -61,6 +61,17 @@ def judge(
     )
 
 
+def judge_changes(
+    person: Person, case: Case, today: date, report: Report, field_of: FieldOf = str
+) -> Person:
+    """The given fields of a person, with what follows from them, judged as those of a referral."""
+    found = Report()
+    judged = judge_person(person, today, found)
+    check_case(case, found)
+    tell(found, report, field_of)
+    return judged
+
+
 def tell(found: Report, report: Report, field_of: FieldOf) -> None:
     """Add the faults of rules, the first of each field, but for fields that could not be read."""
     known = [fault.field for fault in report.faults]

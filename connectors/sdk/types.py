@@ -10,6 +10,7 @@ required, what may be sent) live in the gateway.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict
@@ -222,6 +223,17 @@ def _fields(model: type[Model]) -> Iterable[tuple[str, str]]:
         for note in field.metadata:
             if isinstance(note, Category):
                 yield name, note.code
+
+
+def category_of(field: str) -> str:
+    """The data category of a field as `part.field`; KeyError for one that is never disclosed."""
+    return _categories()[field]
+
+
+@cache
+def _categories() -> Mapping[str, str]:
+    parts: tuple[tuple[str, type[Model]], ...] = (("person", Person), ("case", Case))
+    return {f"{part}.{name}": code for part, model in parts for name, code in _fields(model)}
 
 
 def split(person: Person, case: Case) -> dict[str, dict[str, dict[str, Any]]]:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from services.delivery.worker import Parts
 
 FRESH_SECONDS: Final = 2.0
+_PLACE: Final = {notifications.AMENDED: "/data"}
+"""Where a message sends its receiver, below the referral."""
 
 
 class Announcer:
@@ -91,7 +93,7 @@ class Announcer:
             type=queued.type,
             subject=str(own),
             at=queued.at,
-            href=f"{self._parts.links.url}/v1/referrals/{own}",
+            href=f"{self._parts.links.url}/v1/referrals/{own}{_PLACE.get(queued.type, '')}",
             said=said,
         )
 

@@ -9,6 +9,7 @@ import asyncpg
 
 from connectors.sdk.egress import private_networks
 from connectors.sdk.http import Http
+from services.delivery import amendments
 from services.delivery.authority import Authority
 from services.delivery.confirming import Confirmer
 from services.delivery.consumer import TYPES, Consumer
@@ -17,6 +18,7 @@ from services.delivery.notifying import Notifier
 from services.delivery.outcomes import Recorder
 from services.delivery.poller import poll
 from services.delivery.reads import Reads
+from services.delivery.rectifying import rectify
 from services.delivery.render import Frame
 from services.delivery.stages import Stages
 from services.delivery.subscribing import subscribing
@@ -64,7 +66,7 @@ async def build(rt: Runtime) -> Service:
         ],
         loops=[
             worker.run,
-            partial(run_as_leader, rt, "delivery-sweep", partial(_sweeping, parts)),
+            partial(run_as_leader, rt, "delivery-sweep", partial(_sweeping, parts, known)),
             partial(
                 run_as_leader,
                 rt,
@@ -125,9 +127,11 @@ async def make_parts(rt: Runtime) -> Parts:
     )
 
 
-async def _sweeping(parts: Parts, _: asyncpg.Connection) -> None:
+async def _sweeping(parts: Parts, known: Subscriptions, _: asyncpg.Connection) -> None:
     while True:
         await sweep(parts)
+        while await rectify(parts, known) == amendments.MOST:
+            pass
         await asyncio.sleep(SWEEP_SECONDS)
 
 

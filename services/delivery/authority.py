@@ -2,21 +2,22 @@
 
 It guards that nothing is authorised but on consent that stands still while the intent and its leaf
 are written, that the grant names exactly what was decided, and that its deadline runs from the
-time taken under the hold. No lock outlives the transaction; the call comes after.
+time taken under the hold. A version that another stands for is never named: that is read under the
+hold too. No lock outlives the transaction; the call comes after.
 """
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
-from uuid import uuid4
+from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
 import asyncpg
 
-from services.delivery import intents, store
+from services.delivery import amendments, intents, store
 from services.delivery.domain import Ask, deadline_of
 from services.delivery.intents import Intent
 from services.kit.canonical import canonical
@@ -90,7 +91,7 @@ class Authority:
 
     async def authorise(self, asks: Sequence[Ask]) -> list[Authorised | Denied]:
         """Decide each of ≤ 64 asks; those allowed have their intent committed on return."""
-        judged = await self._judge(asks)
+        judged = await self.judge(asks)
         answers: dict[int, Authorised | Denied] = {
             i: one for i, one in enumerate(judged) if isinstance(one, Denied)
         }
@@ -100,7 +101,8 @@ class Authority:
             step("delivery.authorised")
         return [answers[i] for i in range(len(asks))]
 
-    async def _judge(self, asks: Sequence[Ask]) -> list[Judged | Denied]:
+    async def judge(self, asks: Sequence[Ask]) -> list[Judged | Denied]:
+        """What consent says to each of ≤ 64 asks now; nothing is written."""
         now = self._clock()
         partners = {a.to_org: await self._partners.active(a.to_org, now, self._zone) for a in asks}
         questions = [
@@ -124,12 +126,14 @@ class Authority:
             ours = await store.hold_claims(conn, tasks) if tasks else set()
             before = time.monotonic()  # not later than the time taken under the hold
             held = await consent_hold(conn, cases)
+            named = [(j.ask.case_ref, j.ask.vault_version) for j in judged.values()]
+            stands = await amendments.current(conn, named)
             for i, one in judged.items():
                 task = one.ask.task
                 if task is not None and task.task_id not in ours:
                     answers[i] = Denied(rule=NOT_OURS)
                 else:
-                    answers[i] = self._grant(one, held[one.ask.case_ref], before)
+                    answers[i] = self._grant(_current(one, stands), held[one.ask.case_ref], before)
             pairs = [(judged[i], a.grant) for i, a in answers.items() if isinstance(a, Authorised)]
             await self._intend(conn, [_intent(j, g) for j, g in pairs])
         return answers
@@ -178,6 +182,13 @@ class Authority:
                 for i in made
             ],
         )
+
+
+def _current(one: Judged, stands: Mapping[tuple[UUID, int], int]) -> Judged:
+    """What is asked of the version that stands for the one named, where there is such."""
+    ask = one.ask
+    version = stands.get((ask.case_ref, ask.vault_version))
+    return one if version is None else replace(one, ask=replace(ask, vault_version=version))
 
 
 def _shortened() -> float:
@@ -236,4 +247,5 @@ def _intent(one: Judged, grant: Grant) -> Intent:
         consent_version=grant.consent_version,
         policy_version=grant.policy_version,
         deadline=grant.deadline,
+        vault_version=grant.vault_version,
     )

@@ -1,8 +1,9 @@
 """What delivery does on the case log: queue content, take it back.
 
 Runs inside the consumer's transaction, in the order cursor, own rows, bus, custody. It guards that
-content is queued once per version, that withdrawn content which has not left never does, and that
-every past recipient is asked to delete, never behind content.
+content is queued once per version, that withdrawn content which has not left never does, that every
+past recipient is asked to delete, never behind content, and that what was put right stands from the
+event on (who gets it anew is `rectifying`'s).
 """
 
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 from schemas import (
+    CaseUpdated,
     ConsentExpired,
     ConsentWithdrawn,
     ReferralAnswerDue,
@@ -22,7 +24,7 @@ from schemas import (
     ReferralSent,
     ReferralStatusChanged,
 )
-from services.delivery import erasures, intents, notifications, store, subscriptions
+from services.delivery import amendments, erasures, intents, notifications, store, subscriptions
 from services.delivery.domain import ACCEPTED, NARROWED, Task
 from services.kit.aliases import alias
 from services.kit.bus import Received
@@ -42,6 +44,7 @@ TYPES: Final = frozenset(
         "referral.revoked",
         "consent.withdrawn",
         "consent.expired",
+        "case.updated",
     }
 )
 CORE: Final = "pseudonymous_core"
@@ -64,6 +67,7 @@ class Plan:
     erased: list[tuple[UUID, str | None, str | None, UUID | None]] = field(default_factory=list)
     narrowed: list[tuple[UUID, str, str, tuple[str, ...]]] = field(default_factory=list)
     updates: list[ReferralStatusChanged] = field(default_factory=list)
+    amended: list[CaseUpdated] = field(default_factory=list)
     marks: dict[UUID, int] = field(default_factory=dict)
     """Version of the updates that a case's lost consent asks for."""
 
@@ -95,6 +99,7 @@ class Consumer:
         plan = Plan()
         for item in received:
             self._plan(plan, item.event)
+        await amendments.record(conn, plan.amended)
         partly = await intents.holders(conn, plan.narrowed)
         await self._queue(conn, plan, {r["referral_ref"] for r in partly})
         events = [item.event for item in received]
@@ -126,6 +131,8 @@ class Consumer:
                 self._lost(plan, event, "expired")
             case ReferralDelivered() | ReferralDeliveryFailed() | ReferralCompleted():
                 pass  # subscribers are told; nothing is queued or taken back
+            case CaseUpdated():
+                plan.amended.append(event)
             case ReferralAnswerDue():
                 pass  # parties with a webhook are told
             case _:

@@ -35,6 +35,8 @@ LONGEST_WAIT: Final = timedelta(seconds=60)
 NARROWED: Final = 1_000_000
 """Added to a consent's version: the version of an update that no referral version stands for.
 Below it, an update is what the recipient's acceptance lets through."""
+AMENDED: Final = 3_000_000
+"""Added to a case's version: the version of an update that takes what was put right."""
 LEASE: Final = timedelta(seconds=10)
 """How long a claim lasts: a call of 2 s and what surrounds it, with room."""
 
@@ -131,6 +133,28 @@ def need_of(state: ReferralState, org_type: str) -> Need | None:
 def categories_now(state: ReferralState, need: Need) -> tuple[str, ...]:
     """Categories that may leave in the referral's present status."""
     return need.releasable(state.data_categories, accepted=state.status in ACCEPTED)
+
+
+def over(task: Task, state: ReferralState) -> bool:
+    """Whether nothing more is sent for a referral; what was put right goes on to its holders."""
+    if _is_amended(task):
+        return state.status == "revoked"
+    return state.status in CLOSED
+
+
+def categories_for(
+    task: Task, state: ReferralState, need: Need, held: frozenset[str]
+) -> tuple[str, ...]:
+    """Categories that a task may take; `held` is what its recipient has by this referral."""
+    now = categories_now(state, need)
+    if not _is_amended(task):
+        return now
+    wanted = held if state.status in CLOSED else held | set(now)
+    return need.releasable(wanted & set(state.data_categories), accepted=True)
+
+
+def _is_amended(task: Task) -> bool:
+    return task.kind == "update" and task.version >= AMENDED
 
 
 def no_news(task: Task, state: ReferralState, need: Need) -> bool:

@@ -20,15 +20,16 @@ Conn = Any
 
 COLUMNS: Final = (
     "grant_ref, task_id, case_ref, referral_ref, to_org, purpose, source_org, confidentiality,"
-    " data_categories, legal_basis, consent_ref, consent_version, policy_version, deadline"
+    " data_categories, legal_basis, consent_ref, consent_version, policy_version, deadline,"
+    " vault_version"
 )
 # ruff: noqa: S608 -- the only text put into these statements is the column list above
 _OPEN: Final = f"""
 insert into delivery.intent ({COLUMNS})
-select g, i, c, r, t, p, s, f, string_to_array(k, ','), b, n, v, y, d
+select g, i, c, r, t, p, s, f, string_to_array(k, ','), b, n, v, y, d, w
 from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[],
     $8::text[], $9::text[], $10::text[], $11::uuid[], $12::bigint[], $13::text[],
-    $14::timestamptz[]) q(g, i, c, r, t, p, s, f, k, b, n, v, y, d)
+    $14::timestamptz[], $15::int[]) q(g, i, c, r, t, p, s, f, k, b, n, v, y, d, w)
 """
 _CLOSE: Final = f"""
 update delivery.intent t set state = q.s
@@ -95,6 +96,7 @@ class Intent:
     consent_version: int
     policy_version: str
     deadline: datetime
+    vault_version: int | None = None
 
 
 def _intent(record: asyncpg.Record) -> Intent:
@@ -120,6 +122,7 @@ async def open_all(conn: Conn, intents: Sequence[Intent]) -> None:
         [i.consent_version for i in intents],
         [i.policy_version for i in intents],
         [i.deadline for i in intents],
+        [i.vault_version for i in intents],
     )
 
 

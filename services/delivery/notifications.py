@@ -22,6 +22,7 @@ from schemas import (
 )
 from services.kit.aliases import own_instant
 from services.kit.partners import Partner
+from services.kit.ports.referral import ReferralState
 
 Conn = Any
 KEEP: Final = timedelta(days=30)
@@ -31,6 +32,7 @@ HORIZON: Final = timedelta(hours=24)
 CHANGED: Final = "cauce.referral.status_changed"
 REVOKED: Final = "cauce.referral.revoked"
 DUE: Final = "cauce.referral.answer_due"
+AMENDED: Final = "cauce.referral.data_changed"
 _PARTIES: Final = """
 select distinct on (referral_ref) referral_ref, source_org, to_org from delivery.task
  where referral_ref = any($1::uuid[]) and kind = 'content' order by referral_ref, seq
@@ -170,6 +172,13 @@ async def note(
     if notes:
         await conn.execute(_PUT, *(list(column) for column in zip(*notes, strict=True)))
     return bool(notes)
+
+
+async def amended(conn: Conn, org: str, state: ReferralState, at: datetime) -> None:
+    """Queue for a recipient that what it received was put right; `at` as it may know it."""
+    ref, version, status = state.referral_ref, state.version, state.status
+    note_ = (uuid4(), org, "to", AMENDED, ref, version, status, None, None, at)
+    await conn.execute(_PUT, *([value] for value in note_))
 
 
 def receivers(

@@ -14,12 +14,13 @@ from typing import Final
 
 from connectors.fhir_r4.outbound import bundle
 from connectors.sdk.errors import Refuse
-from services.delivery import erasures, native
+from services.delivery import amendments, erasures, intents, native
 from services.delivery.authority import CHANGED, Authorised, Denied
 from services.delivery.domain import CLOSED, Ask, Outcome, categories_now, need_of
 from services.delivery.render import outgoing
 from services.delivery.stages import Stages
 from services.delivery.worker import Parts
+from services.kit.needs import Need
 from services.kit.ports.delivery import (
     EffectReport,
     EffectResult,
@@ -68,7 +69,10 @@ class Reads:
         need = need_of(state, partner.org_type) if partner is not None else None
         if state.status == "revoked":
             return ReadResult(rule=WITHDRAWN)
-        if need is None or state.status in CLOSED:
+        if need is None:
+            return ReadResult(rule=SUPPRESSED)
+        categories = await self._categories(item, state, need)
+        if not categories:
             return ReadResult(rule=SUPPRESSED)
         ask = Ask(
             case_ref=state.case_ref,
@@ -77,13 +81,26 @@ class Reads:
             purpose=state.purpose,
             source_org=state.from_org,
             confidentiality=CONFIDENTIALITY,
-            categories=categories_now(state, need),
+            categories=categories,
             vault_version=state.vault_version,
         )
         granted = await self._authorise(ask)
         if isinstance(granted, Denied):
             return ReadResult(rule=SHOWN.get(granted.rule, SUPPRESSED))
         return await self._released(item, state, granted)
+
+    async def _categories(
+        self, item: ReadRequest, state: ReferralState, need: Need
+    ) -> tuple[str, ...]:
+        """What may be read now; of a closed referral what its reader has and was put right."""
+        if state.status not in CLOSED:
+            return categories_now(state, need)
+        pool = self._parts.pool
+        if not await amendments.owed(pool, item.referral_ref, item.org):
+            return ()
+        standing = (await intents.standing(pool, [(state.case_ref, item.org)]))[0]
+        held = standing.get(item.referral_ref, frozenset()) & set(state.data_categories)
+        return need.releasable(held, accepted=True)
 
     async def _authorise(self, ask: Ask) -> Authorised | Denied:
         answer: Authorised | Denied = Denied(rule=CHANGED)
@@ -111,6 +128,8 @@ class Reads:
             await self._stages.record(refused)
             return ReadResult(rule=SUPPRESSED)
         await self._stages.record(Outcome(result="disclosed", rule="read", grant_ref=ref))
+        if state.status in CLOSED:
+            await amendments.read(parts.pool, item.referral_ref, item.org)
         if parts.clock() >= granted.grant.deadline:
             return ReadResult(rule=UNAVAILABLE)
         if granted.partner.transport != "push":

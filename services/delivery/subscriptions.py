@@ -176,6 +176,13 @@ def _meant(
     return found
 
 
+async def tell(conn: Any, change: Change, org: str, known: Mapping[UUID, Subscription]) -> None:
+    """Number a change for the subscriptions of its recipient, `at` as that may know it."""
+    meant = [one for one in known.values() if one.org == org and one.wants("to", change.status)]
+    if meant:
+        await _number(conn, {one.subscription_id: [(change, change.at)] for one in meant}, known)
+
+
 async def _number(
     conn: Any,
     wanted: Mapping[UUID, Sequence[tuple[Change, datetime]]],

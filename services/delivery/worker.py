@@ -22,14 +22,15 @@ from services.delivery.announcing import Announcer
 from services.delivery.authority import CHANGED, NOT_OURS, Authorised, Authority, Denied
 from services.delivery.confirming import Confirmer
 from services.delivery.domain import (
-    CLOSED,
     Ask,
     Outcome,
     Task,
     after_failure,
+    categories_for,
     categories_now,
     need_of,
     no_news,
+    over,
     wait_after,
 )
 from services.delivery.intents import Standing
@@ -164,7 +165,7 @@ class Worker:
     async def _deliver(self, task: Task) -> None:
         state = await self._stages.state(task.referral_ref)
         partner = await self._parts.partners.get(task.to_org)
-        if state is None or partner is None or state.status in CLOSED:
+        if state is None or partner is None or over(task, state):
             await self._stages.record(
                 Outcome(result="suppressed", rule="referral-closed", task=task)
             )
@@ -202,7 +203,9 @@ class Worker:
             await self._stages.record(Outcome(result="no_news", rule="no-news", task=task))
             return
         standing = await self._stages.standing((task.case_ref, task.to_org))
-        granted = await self._stages.authorise(_ask(task, state, categories_now(state, need)))
+        held = standing.get(task.referral_ref, frozenset())
+        asked = _ask(task, state, categories_for(task, state, need, held))
+        granted = await self._stages.authorise(asked)
         if isinstance(granted, Denied):
             await self._denied(task, granted)
             return

@@ -246,7 +246,7 @@ def _reads(
             surface, views, referral, rt.port(Delivery), answers, content_keys, frame.zone
         ),
         *hooks_app.routes(surface, hooks),
-        *cases_app.routes(surface, views, content_keys, clock=rt.clock),
+        *_cases(rt, views, content_keys, surface),
         *_consents(rt, views, partners, surface),
         surface.route(operations.PATIENT_SEARCH, people.search),
         surface.route(operations.PATIENT_BY_URL, people.refuse),
@@ -266,6 +266,12 @@ def _reads(
         ),
         surface.route(operations.read("HealthcareService"), listed.service),
     ]
+
+
+def _cases(rt: Runtime, views: Views, keys: keying.Keys, surface: Surface) -> list[Route]:
+    """Cases and what is put right in them."""
+    vault, consent, zone = rt.port(Vault), rt.port(Consent), rt.settings.time_zone
+    return cases_app.routes(surface, views, keys, vault, consent, time_zone=zone, clock=rt.clock)
 
 
 def _consents(rt: Runtime, views: Views, partners: Partners, surface: Surface) -> list[Route]:

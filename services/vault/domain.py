@@ -18,7 +18,7 @@ from services.kit import crypto
 from services.kit.ports.vault import Grant, OpeningRequest, SignedGrant
 
 CALLERS: Final[Mapping[str, frozenset[str]]] = {
-    "gateway": frozenset({"resolve", "put", "forget", "keep", "open", "copy", "replay"}),
+    "gateway": frozenset({"resolve", "put", "amend", "forget", "keep", "open", "copy", "replay"}),
     "referral": frozenset({"keys"}),
     "delivery": frozenset({"keys", "release", "grants"}),
 }

@@ -17,6 +17,8 @@ from services.kit import crypto, rpc
 from services.kit.metrics import Metrics
 from services.kit.ports.batch import MAX_BATCH
 from services.kit.ports.vault import (
+    AmendItem,
+    AmendResult,
     CopiedVersion,
     CopyResult,
     DataKey,
@@ -33,6 +35,7 @@ from services.kit.ports.vault import (
 )
 from services.kit.records import Replayed
 from services.vault import domain, key_rows, records, store
+from services.vault.amend import Amender
 from services.vault.intake import Intake
 from services.vault.keystore import EpochMissingError, Keystore
 
@@ -71,6 +74,7 @@ class VaultService:
         self._longest = longest_grant
         self._people = people_per_minute
         self._intake = Intake(pool, keystore, keys.index)
+        self._amender = Amender(pool, keystore, keys.index)
         self._replay = replay
 
     async def resolve(self, items: Sequence[Lookup]) -> list[UUID | None]:
@@ -86,6 +90,11 @@ class VaultService:
         """Append a version of each record under the live keys of its purposes."""
         _allow("put", items)
         return await self._intake.put(items)
+
+    async def amend(self, items: Sequence[AmendItem]) -> list[AmendResult]:
+        """Append a new version of each record that live keys open."""
+        _allow("amend", items)
+        return await self._amender.amend(items)
 
     async def forget(self, items: Sequence[UUID]) -> list[bool]:
         """Delete what attempts stored; False where the attempt has been kept."""

@@ -26,6 +26,7 @@ class Version:
     attempt: UUID
     subject_ref: UUID
     sealed: bytes = field(repr=False)
+    first_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +108,15 @@ async def release_attempts(conn: Any, attempts: Sequence[UUID]) -> None:
 
 
 async def keep_attempts(conn: Any, attempts: Sequence[UUID]) -> set[UUID]:
-    """Mark as kept; answers those that are."""
+    """Mark as kept, with what goes by them; answers those that are."""
     rows = await conn.fetch(
-        "update vault.attempt set state = 'kept'"
-        " where attempt = any($1::uuid[]) and state <> 'gone' returning attempt",
+        "with kept as (update vault.attempt set state = 'kept'"
+        "  where attempt = any($1::uuid[]) and state <> 'gone' returning attempt),"
+        " gone as (delete from vault.taken_away t using kept k where t.attempt = k.attempt"
+        "  returning t.org, t.digest, t.subject_ref),"
+        " lost as (delete from vault.identifier i using gone g"
+        "  where (i.org, i.digest, i.subject_ref) = (g.org, g.digest, g.subject_ref))"
+        " select attempt from kept",
         list(attempts),
     )
     return {row["attempt"] for row in rows}
@@ -214,13 +220,16 @@ async def insert_versions(
 ) -> None:
     """Append records and their wrapped keys."""
     await conn.execute(
-        "insert into vault.version (case_ref, vault_version, attempt, subject_ref, sealed)"
-        " select * from unnest($1::uuid[], $2::int[], $3::uuid[], $4::uuid[], $5::bytea[])",
+        "insert into vault.version"
+        " (case_ref, vault_version, attempt, subject_ref, sealed, first_version)"
+        " select * from unnest($1::uuid[], $2::int[], $3::uuid[], $4::uuid[], $5::bytea[],"
+        " $6::int[])",
         [v.case_ref for v in versions],
         [v.vault_version for v in versions],
         [v.attempt for v in versions],
         [v.subject_ref for v in versions],
         [v.sealed for v in versions],
+        [v.first_version for v in versions],
     )
     await conn.execute(
         "insert into vault.version_key (case_ref, vault_version, purpose, key_version, wrapped)"
@@ -233,7 +242,7 @@ async def insert_versions(
     )
 
 
-_READABLE = """
+READABLE = """
   v.subject_ref, v.attempt, v.sealed, v.case_ref, v.vault_version,
   x.purpose, x.key_version, x.wrapped as x_wrapped, k.epoch, k.wrapped as k_wrapped
 """
@@ -244,7 +253,7 @@ async def readable(
 ) -> list[Readable | None]:
     """Records by (case, version, purpose, key version), None when there is no such version."""
     rows = await conn.fetch(
-        f"select u.o, {_READABLE}"  # noqa: S608
+        f"select u.o, {READABLE}"  # noqa: S608
         " from unnest($1::uuid[], $2::int[], $3::text[], $4::int[])"
         " with ordinality u(c, n, p, q, o)"
         " join vault.version v on v.case_ref = u.c and v.vault_version = u.n"
@@ -253,14 +262,14 @@ async def readable(
         " left join keys.data_key k on k.case_ref = u.c and k.purpose = u.p and k.version = u.q",
         *(list(column) for column in zip(*wanted, strict=True)),
     )
-    found = {row["o"]: _readable(row) for row in rows}
+    found = {row["o"]: readable_of(row) for row in rows}
     return [found.get(place) for place in range(1, len(wanted) + 1)]
 
 
 async def latest_readable(conn: Any, case_ref: UUID) -> Readable | None:
     """The newest accepted record of a case that any live key opens."""
     row = await conn.fetchrow(
-        f"select {_READABLE} from vault.version v"  # noqa: S608
+        f"select {READABLE} from vault.version v"  # noqa: S608
         " join vault.attempt a on a.attempt = v.attempt and a.state = 'kept'"
         " join vault.version_key x using (case_ref, vault_version)"
         " join keys.data_key k on k.case_ref = v.case_ref and k.purpose = x.purpose"
@@ -268,13 +277,13 @@ async def latest_readable(conn: Any, case_ref: UUID) -> Readable | None:
         " where v.case_ref = $1 order by v.vault_version desc limit 1",
         case_ref,
     )
-    return _readable(row) if row else None
+    return readable_of(row) if row else None
 
 
 async def every_version(conn: Any, case_ref: UUID) -> list[tuple[Readable, datetime]]:
     """Every accepted record of a case, oldest first, with a live key where there is one left."""
     rows = await conn.fetch(
-        f"select distinct on (v.vault_version) v.at, {_READABLE} from vault.version v"  # noqa: S608
+        f"select distinct on (v.vault_version) v.at, {READABLE} from vault.version v"  # noqa: S608
         " join vault.attempt a on a.attempt = v.attempt and a.state = 'kept'"
         " left join (vault.version_key x join keys.data_key k on k.case_ref = x.case_ref"
         "  and k.purpose = x.purpose and k.version = x.key_version and k.wrapped is not null)"
@@ -282,7 +291,7 @@ async def every_version(conn: Any, case_ref: UUID) -> list[tuple[Readable, datet
         " where v.case_ref = $1 order by v.vault_version, x.purpose",
         case_ref,
     )
-    return [(_readable(row), row["at"]) for row in rows]
+    return [(readable_of(row), row["at"]) for row in rows]
 
 
 async def other_cases(conn: Any, case_ref: UUID) -> int:
@@ -298,7 +307,8 @@ async def other_cases(conn: Any, case_ref: UUID) -> int:
     )
 
 
-def _readable(row: Any) -> Readable:
+def readable_of(row: Any) -> Readable:
+    """A record from a row of `READABLE`."""
     own = data = None
     if row["x_wrapped"] is not None:
         own = VersionKey(

@@ -5,12 +5,13 @@ Events stay in `bus.event`: no broker runs here.
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from time import time
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
@@ -188,13 +189,19 @@ WHOLE = ("vault", "consent", "gateway", "referral", "delivery", "custody", "rela
 
 
 @asynccontextmanager
-async def whole(settings: Settings, admin_dsn: str) -> AsyncIterator[World]:
-    """Every service in one process, on a real broker; the recipient pulls."""
+async def whole(
+    settings: Settings, admin_dsn: str, more: Mapping[str, str] = MappingProxyType({})
+) -> AsyncIterator[World]:
+    """Every service in one process, on a real broker; the recipient pulls. `more`: other partners'
+
+    files by organisation.
+    """
     admin = await asyncpg.connect(admin_dsn)
     host = Host("test", settings)
-    keys = {org: new_es384_pem() for org in ("ong-norte", "refugio-sur")}
-    await _partner(admin, NORTE, keys["ong-norte"])
-    await _partner(admin, SUR, keys["refugio-sur"])
+    files = {"ong-norte": NORTE, "refugio-sur": SUR, **more}
+    keys = {org: new_es384_pem() for org in files}
+    for org, text in files.items():
+        await _partner(admin, text, keys[org])
     try:
         await host.start({name: import_module(f"services.{name}.app").build for name in WHOLE})
         async with aiohttp.ClientSession() as session:

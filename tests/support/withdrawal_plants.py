@@ -19,7 +19,7 @@ STALE_SECONDS = 1.0
 
 def stale_decision() -> None:
     """The decision is old when it is acted on, and nobody looks again."""
-    judge, grant = authority.Authority._judge, authority.Authority._grant
+    judge, grant = authority.Authority.judge, authority.Authority._grant
 
     async def late(self: Any, asks: Any) -> Any:
         judged = await judge(self, asks)
@@ -29,7 +29,7 @@ def stale_decision() -> None:
     def blind(self: Any, one: Any, held: Any, before: float) -> Any:
         return grant(self, one, replace(held, version=one.decision.consent_version), before)
 
-    authority.Authority._judge = late  # type: ignore[method-assign]
+    authority.Authority.judge = late  # type: ignore[method-assign]
     authority.Authority._grant = blind  # type: ignore[method-assign]
 
 

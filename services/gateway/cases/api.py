@@ -4,15 +4,20 @@ It guards that a body holds known names and codes alone. A closed case takes no 
 that names no case number: the next one opens a new case. Referrals under way go on.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final
 from uuid import uuid4
 
 from starlette.responses import Response
 
+from connectors.native.mapping import to_changes
+from connectors.sdk.amending import Changes
+from connectors.sdk.inbound import Context
 from services.gateway.cases import store
-from services.gateway.cases.changing import Changes, Given, shown
-from services.gateway.cases.domain import COMMANDS, Command, check
+from services.gateway.cases.changing import Changes as CaseChanges
+from services.gateway.cases.changing import Given, shown
+from services.gateway.cases.domain import COMMANDS, UPDATE, Command, check
 from services.gateway.cases.models import CaseCommandBody
 from services.gateway.fhir.store import Target
 from services.gateway.http import Call, native
@@ -22,14 +27,27 @@ from services.gateway.views import Views
 from services.kit.crypto import hmac_sha256
 from services.kit.errors import Refused
 
+CONTENT: Final = ("person", "facts", "remove")
+"""Members of an update alone."""
+
 
 class Cases:
     """Handlers of `/v1/cases`."""
 
-    def __init__(self, views: Views, changes: Changes, keys: Keys) -> None:
+    def __init__(
+        self,
+        views: Views,
+        changes: CaseChanges,
+        keys: Keys,
+        *,
+        time_zone: str,
+        clock: Callable[[], datetime],
+    ) -> None:
         self._views = views
         self._changes = changes
         self._keys = keys
+        self._zone = time_zone
+        self._clock = clock
 
     async def read(self, call: Call) -> Response:
         """`GET /v1/cases/{id}`."""
@@ -44,6 +62,7 @@ class Cases:
         document = await reading.members(call, CaseCommandBody.model_fields)
         command = _read(document)
         check(command)
+        fields = await self._fields(call, command, document)
         given = Given(
             org=call.org,
             case_ref=target.case_ref,
@@ -51,8 +70,21 @@ class Cases:
             command=command,
             key_mac=self._mac(call, target),
             digest=content_digest(self._keys, call.org, document),
+            fields=fields,
         )
         return native(await self._changes.give(given))
+
+    async def _fields(
+        self, call: Call, command: Command, document: Mapping[str, Any]
+    ) -> Changes | None:
+        """What an update puts right; no other command says anything of the person."""
+        if command.name == UPDATE:
+            frame = await self._views.frame()
+            return to_changes(document, Context(call.org, self._clock(), self._zone, frame.base))
+        for name in CONTENT:
+            if name in document:
+                raise Refused.of("structure", "unknown-element", name)
+        return None
 
     async def _own(self, call: Call) -> Target:
         target = await self._views.target(call, "case")

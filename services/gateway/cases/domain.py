@@ -13,12 +13,15 @@ from services.kit.errors import Refused
 CLOSE: Final = "close"
 REOPEN: Final = "reopen"
 MARK_ERROR: Final = "mark_error"
+UPDATE: Final = "update"
 ERROR: Final = "entered_in_error"
 TRANSITIONS: Final[Mapping[tuple[str, str], str]] = {
     ("open", CLOSE): "closed",
     ("closed", REOPEN): "open",
     ("open", MARK_ERROR): ERROR,
     ("closed", MARK_ERROR): ERROR,
+    ("open", UPDATE): "open",
+    ("closed", UPDATE): "closed",
 }
 """The state after a command, by state and command; what is not here is illegal."""
 COMMANDS: Final = frozenset(command for _, command in TRANSITIONS)

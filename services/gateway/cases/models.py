@@ -3,6 +3,7 @@
 from typing import Literal
 from uuid import UUID
 
+from connectors.sdk.types import Case, Person
 from services.gateway.bodies import Shape
 
 
@@ -16,8 +17,15 @@ class CaseView(Shape):
 
 
 class CaseCommandBody(Shape):
-    """One command on a case; `closure_reason` is of `case_closure_reason`, asked for by `close`."""
+    """One command on a case; `closure_reason` is of `case_closure_reason`, asked for by `close`.
 
-    command: Literal["close", "reopen", "mark_error"]
+    `update` puts right what is known: each field of `person` and `facts` that is given takes the
+    place of what was there, whole; those named in `remove` (`person.telecom`) are left empty.
+    """
+
+    command: Literal["update", "close", "reopen", "mark_error"]
     expected_version: int
     closure_reason: str | None = None
+    person: Person | None = None
+    facts: Case | None = None
+    remove: tuple[str, ...] = ()

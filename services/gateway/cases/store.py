@@ -44,6 +44,35 @@ async def write(conn: Any, case_ref: UUID, case: Case) -> None:
         raise Refused.of("duplicate", "several-cases") from None
 
 
+async def accepted_attempts(conn: Any, case_ref: UUID) -> list[UUID]:
+    """Attempts behind the records of a case that the vault may not yet know to be accepted."""
+    rows = await conn.fetch(
+        "select s.attempt from gateway.referral r join gateway.submission s"
+        "  on s.org = r.from_org and s.referral_ref = r.referral_ref"
+        " where r.case_ref = $1 and s.status = 'accepted' and not s.kept"
+        " union all select last_attempt from gateway.case_file"
+        " where case_ref = $1 and last_attempt is not null",
+        case_ref,
+    )
+    return [row["attempt"] for row in rows]
+
+
+async def consents(conn: Any, case_ref: UUID) -> list[UUID]:
+    """The consents that came with a case's referrals."""
+    rows = await conn.fetch(
+        "select distinct consent_ref from gateway.referral where case_ref = $1 order by 1",
+        case_ref,
+    )
+    return [row["consent_ref"] for row in rows]
+
+
+async def changed_by(conn: Any, case_ref: UUID, attempt: UUID) -> None:
+    """Note the last change of a case's content."""
+    await conn.execute(
+        "update gateway.case_file set last_attempt = $2 where case_ref = $1", case_ref, attempt
+    )
+
+
 async def finish(conn: Any, org: str, key_mac: bytes, attempt: UUID, answer: bytes) -> bool:
     """Keep the answer of an attempt that still holds its key; False when it does not."""
     done = await conn.fetchval(

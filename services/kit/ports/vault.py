@@ -62,6 +62,43 @@ class PutResult:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AmendItem:
+    """What is put right in the records of a case, under an attempt of its own.
+
+    `changes` is JSON of `sdk.amending.Changes` and of the cell's day, `today`.
+    """
+
+    attempt: UUID
+    org: str
+    case_ref: UUID
+    changes: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Amended:
+    """A record as a referral names it, and the version that stands in its place."""
+
+    first_version: int
+    vault_version: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AmendResult:
+    """The new versions, the live keys they are under, and which fields (`part.field`) differ now.
+
+    None of these where nothing differs. Rules: `key-dead` (no record of the case can be read),
+    `subject-conflict`, `contradiction` (`faults` name code, native field and rule of the refusal
+    catalogue), `attempt-forgotten`.
+    """
+
+    amended: tuple[Amended, ...] = ()
+    keys: tuple[DataKey, ...] = ()
+    changed: tuple[str, ...] = ()
+    rule: str | None = None
+    faults: tuple[tuple[str, str, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class KeyQuery:
     """Which key: `version` None means the live one."""
 
@@ -171,6 +208,9 @@ class Vault(Protocol):
 
     async def put(self, items: Sequence[PutItem]) -> list[PutResult]:
         """Append a version of the record; make missing keys; answer subject, version and keys."""
+
+    async def amend(self, items: Sequence[AmendItem]) -> list[AmendResult]:
+        """Append a new version of each record of a case that can still be read."""
 
     async def forget(self, items: Sequence[UUID]) -> list[bool]:
         """Delete the versions of attempts that no accepted submission names."""
