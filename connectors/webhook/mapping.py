@@ -22,6 +22,7 @@ NoteType = Literal[
     "cauce.referral.status_changed",
     "cauce.referral.revoked",
     "cauce.referral.answer_due",
+    "cauce.referral.data_changed",
     "cauce.erasure.requested",
     "cauce.directory.entry_changed",
 ]
@@ -30,6 +31,7 @@ ALLOWED: Final[Mapping[str, frozenset[str]]] = {
     "cauce.referral.status_changed": frozenset({"version", "status"}),
     "cauce.referral.revoked": frozenset({"version", "status"}),
     "cauce.referral.answer_due": frozenset({"version", "status", "stage", "owed_by"}),
+    "cauce.referral.data_changed": frozenset({"version", "status"}),
     "cauce.erasure.requested": frozenset({"referral", "due"}),
     "cauce.directory.entry_changed": frozenset({"status", "capacity"}),
 }

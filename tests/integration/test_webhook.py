@@ -24,6 +24,7 @@ from services.kit.aliases import alias
 from services.kit.crypto import new_ed25519, verify_ed25519
 from services.kit.exchange import put_events
 from services.kit.ports.delivery import ReadRequest
+from tests.support.amending import amend, reach
 from tests.support.delivery_world import PERSON, die_at, hurry
 from tests.support.hooks import Endpoint, endpoint
 from tests.support.partner_rows import partner, register
@@ -138,6 +139,24 @@ async def test_the_content_is_read_under_a_grant_of_its_own(hub: Hooked) -> None
         "select data_categories from delivery.intent where referral_ref = $1 order by at", ref
     )
     assert [list(r[0]) for r in rows] == [[], ["pseudonymous_core"]]
+
+
+async def test_who_read_what_was_put_right_is_told_to_read_anew(hub: Hooked) -> None:
+    case_ref = uuid4()
+    ref, other = await hub.request(case_ref=case_ref), await hub.request()
+    await hub.deliver()
+    for one in (ref, other):
+        await Reads(hub.path.parts).read(
+            [ReadRequest(org=ORG, referral_ref=one, resource="Native")]
+        )
+    await amend(hub.path, case_ref, categories=("pseudonymous_core",))
+    await reach(hub.path)
+    await hub.notes()
+    (event,) = (b for b in hub.clinic.bodies() if b["type"] == "cauce.referral.data_changed")
+    assert event["subject"] == hub.own(ref)
+    assert event["data"]["href"] == f"{HUB}/v1/referrals/{hub.own(ref)}/data"
+    assert event["data"]["status"] == "delivered"
+    assert told(hub.source) == [("referral.status_changed", "delivered")] * 2
 
 
 async def test_each_party_is_told_of_what_the_other_did_in_order(hub: Hooked) -> None:

@@ -18,6 +18,7 @@ WEBHOOK_TYPES: Final = {
     "cauce.referral.status_changed": "A referral of yours has another status",
     "cauce.referral.revoked": "A referral was taken back: stop, and answer the erasure request",
     "cauce.referral.answer_due": "A referral waits for an answer",
+    "cauce.referral.data_changed": "What you read of a referral was put right: read it anew",
     "cauce.erasure.requested": "Delete what you received of a referral and say so",
     "cauce.directory.entry_changed": "A service of the directory has changed",
 }
