@@ -17,7 +17,7 @@ from tests.integration.vault_world import PURPOSE, SECRET_NAME, World, grant, it
 from tests.support.servers import Databases
 
 OTHER = "legal_assistance"
-NEW_NAME = {"names": [{"text": "Rightly Invented"}]}
+NEW_NAME: dict[str, Any] = {"names": [{"text": "Rightly Invented"}]}
 DOCUMENT = ("urn:doc:col", "CC-79900111")
 
 
