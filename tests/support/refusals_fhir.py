@@ -2,7 +2,7 @@
 
 import asyncio
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from connectors.fhir_r4.notification import CONTENT
 from tests.support.refusals import Case, Change, Make, Request, in_body
@@ -35,12 +35,18 @@ async def prepare_subscriptions(world: World) -> None:
 
     await world.change(SUBSCRIBER, connect)
     for name in ("off", "gone"):
-        world.known[f"subscription {name}"] = made = uuid4()
-        await world.admin.execute(_REGISTERED, made, SUBSCRIBER, HOOK, name == "gone")
+        made = await register_subscription(world, SUBSCRIBER, gone=name == "gone")
+        world.known[f"subscription {name}"] = made
+
+
+async def register_subscription(world: World, org: str, *, gone: bool = False) -> UUID:
+    """One that is off, and delivery knows it; or one that was deleted."""
+    made = uuid4()
+    await world.admin.execute(_REGISTERED, made, org, HOOK, gone)
+    off = "select from delivery.subscription where subscription_id = $1 and state = 'off'"
     for _ in range(200):
-        rows = await world.rows("select from delivery.subscription where state = 'off'")
-        if rows:
-            return
+        if gone or await world.rows(off, made):
+            return made
         await asyncio.sleep(0.05)
     raise AssertionError("the subscription is not off")
 

@@ -20,6 +20,7 @@ from services.gateway.operation import ETAG, IF_NONE_MATCH, PREFER, Operation, P
 Json = dict[str, Any]
 
 _REF: Final = "#/components/schemas/{model}"
+_NAMED: Final = re.compile(r"'#/components/schemas/([^']+)'")
 _SECURITY: Final = "smart"
 _MORE_HEADERS: Final[Mapping[int, tuple[str, ...]]] = {
     401: ("WWW-Authenticate",),
@@ -38,6 +39,8 @@ _REFUSAL_HEADERS: Final[Mapping[str, tuple[str, ...]]] = {
 def document(operations: Sequence[Operation], public_url: str, version: str) -> Json:
     """The whole document; `public_url` is where partners reach the hub."""
     schemas = _models(operations)
+    shared = schemas.defs | _fhir(operations) | shapes.SCHEMAS
+    paths = _paths(operations, schemas)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -53,9 +56,9 @@ def document(operations: Sequence[Operation], public_url: str, version: str) -> 
         "servers": [{"url": public_url, "description": "This hub"}],
         "security": [{_SECURITY: []}],
         "tags": [{"name": t, "description": t} for t in sorted({o.tag for o in operations})],
-        "paths": _paths(operations, schemas),
+        "paths": paths,
         "components": {
-            "schemas": dict(sorted((schemas.defs | _fhir(operations) | shapes.SCHEMAS).items())),
+            "schemas": _used(paths, shared),
             "headers": shapes.HEADERS,
             "examples": examples(operations),
             "securitySchemes": {_SECURITY: _security(public_url)},
@@ -112,6 +115,18 @@ def _models(operations: Iterable[Operation]) -> _Models:
         if isinstance(one.response, type):
             wanted[one.response, "serialization"] = None
     return _Models(wanted)
+
+
+def _used(paths: Json, shared: Json) -> Json:
+    """Of the shared schemas, those that a path needs, itself or through another."""
+    needed: dict[str, None] = {}
+    waiting = [str(paths)]
+    while waiting:
+        for name in _NAMED.findall(waiting.pop()):
+            if name not in needed:
+                needed[name] = None
+                waiting.append(str(shared[name]))
+    return {name: shared[name] for name in sorted(needed)}
 
 
 def _fhir(operations: Iterable[Operation]) -> Json:

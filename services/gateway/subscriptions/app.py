@@ -43,7 +43,7 @@ MOST: Final = 20
 """Subscriptions of one partner."""
 _PATH: Final = "/fhir/Subscription"
 _LAST: Final = 2**62
-_NUMBER: Final = {"type": "integer", "minimum": 1}
+_NUMBER: Final = {"type": "integer", "minimum": 0}
 _INVALID: Final = (
     ("subscription-invalid", "filter"),
     ("subscription-invalid", "content"),
