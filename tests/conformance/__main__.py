@@ -18,7 +18,7 @@ from tests.conformance.document import DOCUMENT, expected
 from tests.conformance.installation import running_installation
 from tests.conformance.report import Report, table
 
-PARTS = ("emission", "acceptance", "kitclient", "hapi", "sekmet")
+PARTS = ("emission", "acceptance", "documents", "kitclient", "hapi", "sekmet")
 
 
 def main() -> int:

@@ -2,26 +2,23 @@
 
 import asyncio
 import json
-import shutil
 import subprocess
 from pathlib import Path
 
 from connectors.sandbox.people import person
 from connectors.sandbox.samples import BASE, bundle
-from services.console.local.jars import locked
-from tests.conformance import java
+from tests.conformance import npm
 from tests.conformance.emitted import PULLING, PUSHED, SOURCE, Scene, running_scene
 from tests.conformance.installation import Installation
 from tests.conformance.report import Report
 
 NODE = Path(__file__).parent / "node"
-FILES = ("package.json", "package-lock.json", "sender.mjs")
 SECONDS = 120
 
 
 async def run(installation: Installation, report: Report) -> None:
     """Let it play a sender, and tell what it saw."""
-    folder = await asyncio.to_thread(_installed)
+    folder = await asyncio.to_thread(npm.installed, NODE)
     async with running_scene(installation) as scene:
         given = json.dumps(await _given(scene)).encode()
         process = await asyncio.create_subprocess_exec(
@@ -55,15 +52,3 @@ async def _given(scene: Scene) -> object:
             "coding": [{"system": f"{BASE}/CodeSystem/referral-reason-code", "code": "duplicate"}]
         },
     }
-
-
-def _installed() -> Path:
-    """A folder with its packages, by the lock file."""
-    folder = java.home() / "node"
-    with locked(java.home() / "lock"):
-        folder.mkdir(exist_ok=True)
-        for name in FILES:
-            shutil.copyfile(NODE / name, folder / name)
-        words = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
-        subprocess.run(words, cwd=folder, check=True)
-    return folder
