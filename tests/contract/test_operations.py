@@ -1,13 +1,20 @@
 """The refusal catalogue and the operations of the public surface say the same of each other."""
 
+import json
+import re
+
 import pytest
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from schemas.codes import code_lists
 from services.gateway.documents.app import asyncapi_of, openapi_of
+from services.gateway.documents.coded import _OTHERWISE, _OWN
 from services.gateway.documents.refusals import applying, kind_of
 from services.gateway.operation import ETAG, IF_MATCH, IF_NONE_MATCH, Operation
 from services.kit.errors import catalogue
+from tests.support.bundles import full_bundle
+from tests.support.natives import twin
 from tests.support.surface import operations
 
 OPERATIONS = operations()
@@ -63,6 +70,30 @@ def test_both_documents_are_the_same_each_time_and_the_first_is_valid() -> None:
     assert [str(error) for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
     assert document == openapi_of(OPERATIONS, "https://cauce.example")
     assert asyncapi_of("https://cauce.example") == asyncapi_of("https://cauce.example")
+
+
+def test_a_referral_as_it_is_sent_has_the_schema_of_the_document() -> None:
+    document = openapi_of(OPERATIONS, "https://cauce.example")
+    operation = document["paths"]["/v1/referrals"]["post"]
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    validator = OAS31Validator({**schema, "components": document["components"]})
+    sent = twin(full_bundle(minor=True))
+    validator.validate(sent)
+    for part in ("case", "person", "consent", "referral"):
+        assert not validator.is_valid({**sent, part: {**sent[part], "zzqx": 1}})
+
+
+def test_every_coded_field_names_a_list_that_is_served() -> None:
+    document = openapi_of(OPERATIONS, "https://cauce.example")
+    told = re.findall(r"GET /v1/codelists/(\w+)", json.dumps(document["components"]["schemas"]))
+    assert len(told) > 50
+    assert set(told) <= set(code_lists())
+    fields = {
+        (name, field)
+        for name, schema in document["components"]["schemas"].items()
+        for field in schema.get("properties", {})
+    }
+    assert set(_OTHERWISE) | _OWN <= fields
 
 
 def test_every_example_has_the_schema_that_it_stands_beside() -> None:

@@ -14,6 +14,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from services.gateway.auth.domain import SCOPES_OF_ROLE, allowed
 from services.gateway.documents import shapes
+from services.gateway.documents.coded import coded
 from services.gateway.documents.refusals import Row, applying, example_name, examples, kind_of
 from services.gateway.operation import ETAG, IF_NONE_MATCH, PREFER, Operation, Parameter
 
@@ -39,7 +40,7 @@ _REFUSAL_HEADERS: Final[Mapping[str, tuple[str, ...]]] = {
 def document(operations: Sequence[Operation], public_url: str, version: str) -> Json:
     """The whole document; `public_url` is where partners reach the hub."""
     schemas = _models(operations)
-    shared = schemas.defs | _fhir(operations) | shapes.SCHEMAS
+    shared = _together(schemas.defs, _fhir(operations), shapes.SCHEMAS)
     paths = _paths(operations, schemas)
     return {
         "openapi": "3.1.0",
@@ -104,7 +105,7 @@ class _Models:
     def __init__(self, wanted: Iterable[tuple[type[BaseModel], JsonSchemaMode]]) -> None:
         found, whole = models_json_schema(list(wanted), ref_template=_REF)
         self.of: Mapping[Any, Json] = found
-        self.defs: Json = whole.get("$defs", {})
+        self.defs: Json = coded(whole.get("$defs", {}))
 
 
 def _models(operations: Iterable[Operation]) -> _Models:
@@ -115,6 +116,14 @@ def _models(operations: Iterable[Operation]) -> _Models:
         if isinstance(one.response, type):
             wanted[one.response, "serialization"] = None
     return _Models(wanted)
+
+
+def _together(*parts: Mapping[str, Json]) -> Json:
+    """All of them; ValueError where one name would stand for two things."""
+    made = {name: schema for part in parts for name, schema in part.items()}
+    if len(made) != sum(map(len, parts)):
+        raise ValueError("two schemas of the OpenAPI document have one name")
+    return made
 
 
 def _used(paths: Json, shared: Json) -> Json:
@@ -131,7 +140,8 @@ def _used(paths: Json, shared: Json) -> Json:
 
 def _fhir(operations: Iterable[Operation]) -> Json:
     names = {c for one in operations for c in (one.request, one.response) if isinstance(c, str)}
-    return {name: shapes.resource(name) for name in sorted(names | {"OperationOutcome"})}
+    known = sorted(names | {"OperationOutcome"})
+    return {shapes.fhir_name(name): shapes.resource(name) for name in known}
 
 
 def _paths(operations: Iterable[Operation], models: _Models) -> Json:
@@ -195,7 +205,7 @@ def _body(one: Operation, models: _Models) -> Json | None:
     if one.method == "PATCH":
         return {"application/json-patch+json": {"schema": _ref("JsonPatch")}}
     if isinstance(one.request, str):
-        schema = {"schema": _ref(one.request)}
+        schema = {"schema": _ref(shapes.fhir_name(one.request))}
         return {"application/fhir+json": schema, "application/json": schema}
     if one.request is not None:
         return {"application/json": {"schema": models.of[one.request, "validation"]}}
@@ -278,6 +288,6 @@ def _ref(name: str) -> Json:
 def _fhir_answer(one: Operation) -> Json:
     if not isinstance(one.response, str):
         return {"type": "object"}
-    if PREFER in one.headers:
-        return {"oneOf": [_ref(one.response), _ref("OperationOutcome")]}
-    return _ref(one.response)
+    names = (one.response, "OperationOutcome") if PREFER in one.headers else (one.response,)
+    found = [_ref(shapes.fhir_name(name)) for name in names]
+    return found[0] if len(found) == 1 else {"oneOf": found}

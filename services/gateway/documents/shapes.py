@@ -9,7 +9,7 @@ Json = dict[str, Any]
 
 REGISTRY_TYPE: Final = "application/vnd.schemaregistry.v1+json"
 REFUSALS: Final[Mapping[str, tuple[str, str]]] = {
-    "fhir": ("application/fhir+json", "OperationOutcome"),
+    "fhir": ("application/fhir+json", "FhirOperationOutcome"),
     "native": ("application/problem+json", "Problem"),
     "oauth": ("application/json", "TokenRefusal"),
     "registry": (REGISTRY_TYPE, "RegistryFault"),
@@ -116,6 +116,11 @@ def path_schema(path: str, name: str) -> Json:
     if name == "schema_id":
         return {"type": "integer", "minimum": 1}
     return {"type": "string", "minLength": 1}
+
+
+def fhir_name(resource_type: str) -> str:
+    """Name of a resource's schema; a model of ours may be called like the type."""
+    return f"Fhir{resource_type}"
 
 
 def resource(name: str) -> Json:
