@@ -28,6 +28,7 @@ from services.kit import serving
 from services.kit.settings import Settings
 from tests.support import servers
 from tests.support.canary import COUNT, Scanner
+from tests.support.canary_clinic import CLINIC
 from tests.support.canary_places import (
     scan_database,
     scan_files,
@@ -99,6 +100,23 @@ def test_the_traffic_was_what_it_should_be(run: Run) -> None:
     for what in ("patch", "put", "consent put"):
         assert statuses[what][200] > 0, what
         assert statuses[what].total() > statuses[what][200], what
+
+
+def test_the_native_traffic_was_what_it_should_be(run: Run) -> None:
+    statuses = {what: Counter(sent.status for sent in all_) for what, all_ in run.others.items()}
+    assert statuses["native referral"] == {201: 6}
+    assert statuses["data"] == {200: 6}
+    assert statuses["search own"] == {200: 1}
+    for what in ("subscription", "abort"):
+        assert statuses[what][201] > 0, what
+    for what in ("command", "consent", "taken back", "entry", "capacity", "proposal", "indicator",
+                 "erasure", "validate", "hook good", "disclosures"):  # fmt: skip
+        assert statuses[what][200] > 0, what
+    refused = ("native field", "native raw", "native path", "hook", "subscription part",
+               "subscription query", "abort part", "search", "search query")  # fmt: skip
+    for what in refused:
+        assert statuses[what].total() > statuses[what][200], what
+    assert not [(what, n) for what, found in statuses.items() for n in found if n in {429, 503}]
 
 
 def test_all_identities_and_at_least_95_percent_of_the_referrals_got_in(run: Run) -> None:
@@ -196,6 +214,26 @@ def test_addresses_and_keys_of_calls_to_partners_name_nobody(run: Run, scanner: 
     scan_value(scanner, "calls to eco-sur", run.heard)
     assert len(run.heard) >= 3
     clean(scanner, "calls to refugio-sur", "calls to eco-sur")
+
+
+def test_webhooks_and_subscribers_are_told_nobody(run: Run, scanner: Scanner) -> None:
+    for method, path, headers, raw in run.clinic.told:
+        scan_value(scanner, f"told {path}", [method, path, headers, raw, json.loads(raw)])
+    for org in (CLINIC, "ong-norte"):
+        kinds = {body["type"] for body in run.clinic.bodies(f"/in/{org}")}
+        assert "cauce.referral.status_changed" in kinds
+        clean(scanner, f"told /in/{org}", f"told /told/{org}")
+    kinds = {body["type"] for body in run.clinic.bodies(f"/in/{CLINIC}")}
+    assert {"cauce.referral.sent", "cauce.referral.revoked", "cauce.erasure.requested"} <= kinds
+
+
+def test_what_the_clinic_reads_under_a_grant_does_hold_identities(
+    run: Run, scanner: Scanner
+) -> None:
+    for sent in run.others["data"]:
+        scanner.scan_text("data", sent.answer.decode())
+    found, scanner.hits = scanner.hits, []
+    assert len({hit.identity for hit in found}) > 10
 
 
 def place_of(path: Path) -> str | None:

@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
+from uuid import uuid4
 
 from fhir.resources.R4B import get_fhir_model_class
 
@@ -305,6 +306,13 @@ def _new(row: Element, path: str, above: tuple[str, ...]) -> Any:
     if row.type == "Narrative":
         made["status"] = "generated"
     return made or None
+
+
+def fresh(bundle: dict[str, Any]) -> None:
+    """Make it another case's: identities come again, cases and documents do not."""
+    patient, request = (entry["resource"] for entry in bundle["entry"][:2])
+    for one in (bundle["identifier"], request["requisition"], *patient["identifier"]):
+        one["value"] += f"-{uuid4()}"
 
 
 def objects(bundle: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:

@@ -21,8 +21,11 @@ from services.console.local import plan, processes
 from services.console.local.world import PROPOSES
 from tests.support import servers
 from tests.support.canary import identities
+from tests.support.canary_clinic import Clinic, clinic, enter
 from tests.support.canary_echo import ECHOES, echoing
 from tests.support.canary_faults import CRASH, UPSET
+from tests.support.canary_native import Native
+from tests.support.canary_others import drive_others
 from tests.support.canary_tokens import jti, strangers
 from tests.support.canary_traffic import Sent, Traffic
 from tests.support.hub import Hub
@@ -51,6 +54,8 @@ class Run:
     others: dict[str, list[Sent]]
     heard: list[Any]
     """Address and headers of the calls that the echoing partner got."""
+    clinic: Clinic
+    """What the partner with a webhook was told, and both subscribers."""
     staff: list[Any] = field(default_factory=list)
     """What people were shown on the admin port."""
     opened: Any = None
@@ -72,7 +77,14 @@ async def drive(
         people=PEOPLE,
         refugio=f"http://127.0.0.1:{settings.refugio_port}",
     )
-    async with closing(pg) as admin, traffic, echoing(listener) as heard:
+    async with (
+        closing(pg) as admin,
+        traffic,
+        echoing(listener) as heard,
+        clinic(traffic) as there,
+    ):
+        native = Native(traffic, there)
+        await enter(hub, admin, clients, there)
         accepted = await traffic.many(REFERRALS)
         done = Run(
             hub=hub,
@@ -82,12 +94,15 @@ async def drive(
             malformed=[],
             others={"emergency": [await traffic.emergency()]},
             heard=heard,
+            clinic=there,
         )
         await _until(admin, "select count(*) >= 40 from delivery.intent where state = 'disclosed'")
         done.closed = await traffic.closed()
         done.malformed = await traffic.malformed()
         await _answers(done, admin, flag)
         await _consents(done, admin)
+        await drive_others(native, there)
+        done.others |= native.others
         case = await admin.fetchval("select case_ref from gateway.referral limit 1")
         parked = await admin.fetchval("select consent_ref from gateway.referral limit 1")
         await asyncio.to_thread(_people, done, clients, case, parked)

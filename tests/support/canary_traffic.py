@@ -9,7 +9,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import quote
@@ -21,7 +21,7 @@ from connectors.sandbox.__main__ import RECIPIENT_SCOPE, SOURCE_SCOPE
 from connectors.sandbox.samples import BASE, Sample
 from connectors.sandbox.smart import TokenClient
 from tests.support.canary import Identity
-from tests.support.canary_bundles import Planted, Planter
+from tests.support.canary_bundles import Planted, Planter, fresh
 
 FHIR: Final = "application/fhir+json"
 PATCH: Final = "application/json-patch+json"
@@ -96,8 +96,9 @@ class Traffic:
         org: str | None = "ong-norte",
         what: str = "",
         headers: Mapping[str, str] | None = None,
+        disclosed: bool = False,
     ) -> Sent:
-        """A request; the answer is kept for the scan."""
+        """A request; the answer is kept for the scan, its body not where it is disclosed."""
         sent = {"Content-Type": FHIR} if body is not None else {}
         sent |= headers or {}
         if org is not None:
@@ -107,7 +108,8 @@ class Traffic:
             raw = await answer.read()
             named = {name.lower(): value for name, value in answer.headers.items()}
             found = Sent(what, answer.status, raw, named)
-        self.answers.append(found)
+        kept = disclosed and found.status == 200
+        self.answers.append(replace(found, answer=b"") if kept else found)
         return found
 
     def wire(self, body: Any, number: int) -> bytes:
@@ -116,9 +118,7 @@ class Traffic:
 
     async def refer(self, planted: Planted, number: int, what: str = "referral") -> Sent:
         """Send a referral with everything around the body carrying something too."""
-        patient, request = (entry["resource"] for entry in planted.body["entry"][:2])
-        for one in (planted.body["identifier"], request["requisition"], *patient["identifier"]):
-            one["value"] += f"-{uuid4()}"  # identities come again, cases and documents do not
+        fresh(planted.body)
         header = NAMES[number % len(NAMES)]
         kind = "name" if header in {"Cookie", "Content-Disposition", "From"} else "token"
         headers = {header: f'attachment; filename="{self.word(f"header {header}", kind)}.json"'}
