@@ -23,6 +23,7 @@ from schemas import (
 from services.kit.aliases import own_instant
 from services.kit.partners import Partner
 from services.kit.ports.referral import ReferralState
+from services.kit.steps import step
 
 Conn = Any
 KEEP: Final = timedelta(days=30)
@@ -171,6 +172,7 @@ async def note(
     ]
     if notes:
         await conn.execute(_PUT, *(list(column) for column in zip(*notes, strict=True)))
+        step("notice.queued")
     return bool(notes)
 
 

@@ -23,6 +23,7 @@ from services.delivery.notifications import HORIZON, Queued
 from services.delivery.worker import Parts
 from services.kit.batcher import Batcher
 from services.kit.partners import Partner
+from services.kit.steps import step
 
 EVERY_SECONDS: Final = 0.1
 TIDY_SECONDS: Final = 15.0
@@ -106,6 +107,7 @@ class Notifier:
             self._parts.log.info("note-not-taken", org=queued.org, rule=error.rule)
             late = self._parts.clock() - queued.created_at >= HORIZON
             return ref, "failed" if late else "queued", error.rule, _wait(queued.attempts, error)
+        step("notice.sent")
         self._resting.pop(queued.org, None)
         return ref, "done", "taken", at_once
 
@@ -120,6 +122,7 @@ class Notifier:
     async def _ended(self, ends: Sequence[Ended]) -> list[None]:
         async with self._parts.pool.acquire() as conn:
             await notifications.end(conn, ends)
+        step("notice.recorded")
         for _, state, _, _ in ends:
             outcome = "repeated" if state == "queued" else state
             self._parts.metrics.inc("cauce_webhook_calls_total", outcome=outcome)

@@ -24,6 +24,7 @@ from services.delivery.subscriptions import Due
 from services.delivery.worker import Parts
 from services.kit.aliases import alias
 from services.kit.db import transaction
+from services.kit.steps import step
 from services.kit.subscriptions import SETTLE_SECONDS, Subscription, Subscriptions
 
 EVERY_SECONDS: Final = 0.25
@@ -99,6 +100,8 @@ async def _call(parts: Parts, sub: Subscription, item: Due) -> None:
     ]
     fault = await _send(parts, sub, item, kind, happened, last)
     if fault is None:
+        if events:
+            step("subscription.sent")
         async with parts.pool.acquire() as conn:
             await log.done(conn, item.subscription_id, item.version, last)
     else:

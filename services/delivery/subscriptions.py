@@ -21,6 +21,7 @@ from schemas import (
     ReferralStatusChanged,
 )
 from services.kit.aliases import own_instant
+from services.kit.steps import step
 from services.kit.subscriptions import Subscription
 
 KEEP: Final = timedelta(days=30)
@@ -153,6 +154,7 @@ async def note(
             wanted[one].append((change, at))
     if wanted:
         await _number(conn, wanted, known)
+        step("subscription.noted")
     return bool(wanted)
 
 

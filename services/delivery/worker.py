@@ -274,6 +274,7 @@ class Worker:
             await self._failed(after_failure(task, error, ref))
             return
         step("delivery.called")
+        step("announcement.sent")
         await self._done(Outcome(result="disclosed", rule="taken", task=task, grant_ref=ref))
 
     async def _source(self, state: ReferralState) -> Partner:

@@ -14,6 +14,7 @@ from connectors.sdk.steps import Step
 from services.kit.crypto import hmac_sha256, uuid4_from
 from services.kit.errors import Refused
 from services.kit.ports.referral import Applied, Asked, Command, Referral, ReferralState
+from services.kit.steps import step
 
 REFUSALS: Final = {
     "not-found": ("not-found", "resource"),
@@ -71,7 +72,9 @@ class Answers:
             )
             for place, step in enumerate(steps)
         ]
-        return _accepted((await self._referral.apply([commands]))[0])
+        applied = (await self._referral.apply([commands]))[0]
+        step("command.given")
+        return _accepted(applied)
 
     async def repeated(self, org: str, referral_ref: UUID, once: Once) -> bool:
         """Whether this was done before; Refused when something else was, under the same key."""

@@ -7,12 +7,12 @@ referral are derived from the topic's references (`Evidence.alias`), so all four
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from schemas import models
-from tests.support.crash_seen import AGAIN, Evidence, identifiers, location, moment
+from tests.support.crash_seen import AGAIN, Evidence, Violation, identifiers, location, moment
+from tests.support.crash_told import TOLD_CHECKS, TOLD_RULES
 
 RULES = (
     "topic-order",
@@ -34,15 +34,8 @@ RULES = (
     "not-erased",
     "erasure-open",
     "answer-lost",
+    *TOLD_RULES,
 )
-
-
-@dataclass(frozen=True)
-class Violation:
-    """A promise that was not kept: its rule, and the referral, case or key it is about."""
-
-    rule: str
-    about: str
 
 
 def judge(evidence: Evidence) -> list[Violation]:
@@ -77,8 +70,10 @@ def _ledger(evidence: Evidence) -> Iterator[Violation]:
     for record in evidence.ledger:
         if record["kind"] != "answer" or record["status"] in AGAIN:
             continue
-        if record["status"] != 200:
+        if record["status"] not in {200, 201}:
             yield Violation("refused", record["key"])
+        elif record["what"] == "refer" and record["status"] == 201:
+            answers[record["key"]].add(record["body"]["referral"]["id"])
         elif record["what"] == "refer":
             located = [location(entry) for entry in record["body"]["entry"]]
             answers[record["key"]] |= {p.removeprefix("Task/") for p in located if "Task/" in p}
@@ -103,8 +98,10 @@ def _withdrawals(evidence: Evidence) -> Iterator[Violation]:
     }
     paths = {r["key"]: r["path"] for r in evidence.ledger if r["kind"] == "intent"}
     for record in evidence.ledger:
-        if record["kind"] == "answer" and record["what"] == "withdraw" and record["status"] == 200:
-            name = paths[record["key"]].rpartition("/")[2]
+        if record["kind"] != "answer" or record["what"] != "withdraw":
+            continue
+        if record["status"] in {200, 201}:
+            name = paths[record["key"]].removesuffix("/withdrawals").rpartition("/")[2]
             if name not in ended:
                 yield Violation("withdrawal-lost", name)
 
@@ -116,7 +113,7 @@ def _complete(evidence: Evidence) -> Iterator[Violation]:
     reported |= {e.referral_ref for e in evidence.of(models.ReferralStatusChanged)}
     for ref, event in evidence.requested.items():
         if ref not in delivered:
-            if ref not in evidence.ended:
+            if ref not in evidence.ended and event.to_org == evidence.to_org:
                 yield Violation("lost", str(ref))
         elif ref not in reported and event.case_ref not in evidence.withdrawn:
             yield Violation("unreported", str(ref))
@@ -185,7 +182,10 @@ def _outcomes(evidence: Evidence) -> Iterator[Violation]:
     first: dict[str, datetime] = {}
     for effect in evidence.effects:
         first.setdefault(effect.key, effect.at)
+    told = {record["mark"] for record in evidence.told if record["kind"] == "told"}
     for key, leaves in evidence.leaves_of.items():
+        if not key or key in told:
+            continue
         for one in leaves:
             if one.kind == "disclosed" and (key not in first or one.at < first[key]):
                 yield Violation("early-outcome", key)
@@ -262,4 +262,5 @@ CHECKS = (
     _erasures,
     _facts,
     _answers,
+    *TOLD_CHECKS,
 )

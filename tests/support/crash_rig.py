@@ -28,10 +28,11 @@ from services.console.local.ports import free_ports
 from services.kit.settings import Settings
 from services.kit.steps import STEPS
 from tests.support import servers
+from tests.support.crash_clinic import Clinic
 from tests.support.crash_evidence import gather
-from tests.support.crash_judge import Violation, judge
-from tests.support.crash_partners import enter_partners
-from tests.support.crash_seen import Evidence
+from tests.support.crash_judge import judge
+from tests.support.crash_partners import clinic_of, enter_partners
+from tests.support.crash_seen import Evidence, Violation
 from tests.support.crash_traffic import Traffic
 from tests.support.crashing import Plan
 from tests.support.hub import Hub, running_hub
@@ -50,6 +51,8 @@ _WAITING = {
         where state in ('done', 'failed') and not confirmed and kind = 'content'""",
     "intents": "select count(*) from delivery.intent where state = 'open'",
     "leaves": "select count(*) from custody.waiting",
+    "notes": "select count(*) from delivery.notification where state = 'queued'",
+    "numbers": "select count(*) from delivery.subscription where last_number > sent_number",
 }
 _LAG = """
 select count(*) from bus.counter c left join {schema}.cursor k
@@ -89,6 +92,7 @@ class Rig:
     kafka: servers.Kafka
     pg: servers.Databases
     plan_file: Path
+    clinic: Clinic
     _strikes: int = 0
     _victim: int = 0
     _copy_ports: Sequence[int] = ()
@@ -195,11 +199,12 @@ class Rig:
 
     def quiet(self) -> None:
         """Wait until nothing waits and nothing new happens."""
-        asyncio.run(_quiet(self.pg))
+        asyncio.run(_quiet(self.pg, self.clinic))
 
     def evidence(self, traffic: Traffic) -> Evidence:
         """What the witnesses say of everything since the rig began."""
-        return gather(self.place, self.pg, self.kafka, traffic.ledger())
+        told = list(self.clinic.records)
+        return replace(gather(self.place, self.pg, self.kafka, traffic.ledger()), told=told)
 
     def judged(self, traffic: Traffic) -> list[Violation]:
         """Wait until all is quiet, then judge; what was seen goes to standard output."""
@@ -210,6 +215,7 @@ class Rig:
         for name, counted in (
             ("client", told),
             ("partner", Counter(r["kind"] for r in evidence.partner)),
+            ("clinic", Counter(r["kind"] for r in evidence.told)),
             ("custody", Counter(leaf.kind for leaf in evidence.leaves)),
             ("topic", Counter(type(one.event).__name__ for one in evidence.topic)),
             ("violations", Counter(violation.rule for violation in found)),
@@ -246,7 +252,7 @@ async def _look(pg: servers.Databases) -> tuple[dict[str, int], int]:
     return waiting, events
 
 
-async def _quiet(pg: servers.Databases) -> None:
+async def _quiet(pg: servers.Databases, clinic: Clinic) -> None:
     until = time.monotonic() + QUIET_SECONDS
     before, still = -1, 0
     waiting: dict[str, int] = {}
@@ -255,6 +261,7 @@ async def _quiet(pg: servers.Databases) -> None:
             raise AssertionError(f"not quiet after {QUIET_SECONDS:.0f} s: {waiting}")
         with suppress(OSError, asyncpg.PostgresError):
             waiting, events = await _look(pg)
+            waiting["clinic"] = clinic.busy
             still = still + 1 if not any(waiting.values()) and events == before else 0
             before = events
         await asyncio.sleep(0.5)
@@ -272,14 +279,20 @@ def running_rig(names: Sequence[str] = plan.OURS) -> Iterator[Rig]:
         pg = servers.new_databases(place, server)
         settings = rig_settings(servers.settings_for(place, pg, kafka))
         parts = [name for name in names if name not in (plan.VAULT, plan.HUB, plan.ONG)]
-        with running_hub(place, settings, parts) as hub:
+        with running_hub(place, settings, parts) as hub, clinic_of(place, settings) as clinic:
             rig = Rig(
-                hub=hub, server=server, kafka=kafka, pg=pg, plan_file=place.root / "plan.json"
+                hub=hub,
+                server=server,
+                kafka=kafka,
+                pg=pg,
+                plan_file=place.root / "plan.json",
+                clinic=clinic,
             )
-            enter_partners(place, settings, pg.admin_dsn)
+            enter_partners(place, settings, pg.admin_dsn, clinic)
             rig.start(plan.VAULT)
             rig.start(plan.HUB)
             rig.wait_ready()
+            clinic.subscribe()
             yield rig
 
 

@@ -19,6 +19,14 @@ AGAIN = frozenset({0, 401, 409, 429, 500, 502, 503, 504})
 OVER = frozenset({"cancelled", "revoked", "expired", "rejected", "entered_in_error"})
 
 
+@dataclass(frozen=True)
+class Violation:
+    """A promise that was not kept: its rule, and the referral, case or key it is about."""
+
+    rule: str
+    about: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Published:
     """One record of the topic: when the producer sent it, where it stands, what it says."""
@@ -65,7 +73,10 @@ class Evidence:
     topic: Sequence[Published]
     leaves: Sequence[LeafSeen]
     alias: AliasOf = field(repr=False)
+    told: Sequence[Record] = ()
+    """What the partner with a webhook was told, read and answered, and what its sender was."""
     to_org: str = "refugio-sur"
+    hook_org: str = "clinica-sur"
     from_org: str = "ong-norte"
 
     @cached_property

@@ -1,7 +1,8 @@
 """Clients of the agency while parts of the hub die: some send again until answered, some only once.
 
-Each client writes an fsynced ledger in the agency's format. Every case is of one of three kinds:
-one referral, two in a row, or one whose consent is taken back soon after.
+Each client writes an fsynced ledger in the agency's format. Every case is of one of five kinds:
+by FHIR one referral, two in a row, or one whose consent is taken back soon after; natively, to the
+partner with a webhook, two in a row or one taken back.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from typing import Any, Self
 from uuid import uuid4
 
 import aiohttp
+import orjson
 
 from connectors.sandbox import journal
 from connectors.sandbox.__main__ import SOURCE_SCOPE
@@ -23,6 +25,8 @@ from connectors.sandbox.agency import Agency
 from connectors.sandbox.people import person
 from connectors.sandbox.samples import Sample
 from connectors.sandbox.smart import TokenClient
+from tests.support.crash_clinic import CLINIC
+from tests.support.natives import twin
 
 SOON_SECONDS = 1.0
 LATER_SECONDS = 20.0
@@ -31,7 +35,31 @@ when the recipient has it."""
 _FIRST_PERSON = 10_000
 
 
-class Once(Agency):
+class Native(Agency):
+    """A client that speaks FHIR, and the native JSON where the address is of that surface."""
+
+    async def _request(self, record: dict[str, Any]) -> tuple[int, Any]:
+        if not record["path"].startswith("/v1/"):
+            return await super()._request(record)
+        headers = await self._headers(record["key"]) | {"Content-Type": "application/json"}
+        url, data = self._hub + record["path"], orjson.dumps(record["body"])
+        async with self._live().post(url, data=data, headers=headers) as answer:
+            body = orjson.loads(await answer.read() or b"{}")
+            if answer.status == 401:
+                await self._tokens.token(self._live(), fresh=True)
+            return (503 if body.get("code") == "in-progress" else answer.status), body
+
+    async def submit(self, body: Any) -> dict[str, Any]:
+        """Send one native referral until the hub answers for good."""
+        return await self._write("refer", "POST", "/v1/referrals", body, str(uuid4()))
+
+    async def take_back(self, consent: str) -> dict[str, Any]:
+        """Take back a consent natively."""
+        path = f"/v1/consents/{consent}/withdrawals"
+        return await self._write("withdraw", "POST", path, {"status": "withdrawn"}, str(uuid4()))
+
+
+class Once(Native):
     """A client that never sends anything a second time."""
 
     async def _send(self, record: dict[str, Any]) -> dict[str, Any]:
@@ -63,7 +91,7 @@ class Traffic:
     clients: int = 6
     pause: float = 0.5
     seed: int = 1
-    kinds: tuple[str, ...] = ("one", "two", "withdrawn")
+    kinds: tuple[str, ...] = ("one", "two", "withdrawn", "native", "native withdrawn")
     _stop: threading.Event = field(default_factory=threading.Event)
     _begun: threading.Event = field(default_factory=threading.Event)
     _struck: asyncio.Event = field(default_factory=asyncio.Event)
@@ -72,7 +100,7 @@ class Traffic:
     _thread: threading.Thread | None = None
     _withdrawing: set[asyncio.Task[object]] = field(default_factory=set)
     _people: int = _FIRST_PERSON
-    _elsewhere: Agency | None = None
+    _elsewhere: Native | None = None
 
     def __enter__(self) -> Self:
         """Begin to send."""
@@ -112,9 +140,9 @@ class Traffic:
         self._loop = asyncio.get_running_loop()
         self._begun.set()
         chance = random.Random(self.seed)
-        agencies = [self._agency(Agency, "again"), self._agency(Once, "once")]
+        agencies = [self._agency(Native, "again"), self._agency(Once, "once")]
         if self.withdraw_at:
-            self._elsewhere = self._agency(Agency, "elsewhere", self.withdraw_at)
+            self._elsewhere = self._agency(Native, "elsewhere", self.withdraw_at)
             await self._elsewhere.start()
         for agency in agencies:
             await agency.start()
@@ -132,25 +160,27 @@ class Traffic:
             if self._elsewhere:
                 await self._elsewhere.stop()
 
-    def _agency(self, kind: type[Agency], name: str, hub: str | None = None) -> Agency:
+    def _agency(self, kind: type[Native], name: str, hub: str | None = None) -> Native:
         hub = hub or self.hub
         tokens = TokenClient("ong-norte", f"{hub}/oauth/token", self.key_file, SOURCE_SCOPE)
         return kind(self.data / f"{name}-{self.seed}", hub, tokens)
 
-    async def _client(self, agency: Agency, chance: random.Random) -> None:
-        acts: dict[str, Callable[[Agency, random.Random], Coroutine[Any, Any, None]]] = {
+    async def _client(self, agency: Native, chance: random.Random) -> None:
+        acts: dict[str, Callable[[Native, random.Random], Coroutine[Any, Any, None]]] = {
             "one": self._one,
             "two": self._two,
             "withdrawn": self._withdrawn,
+            "native": self._native,
+            "native withdrawn": self._native_withdrawn,
         }
         while not self._stop.is_set():
             await acts[chance.choice(self.kinds)](agency, chance)
             await asyncio.sleep(chance.uniform(0, 2 * self.pause))
 
-    async def _one(self, agency: Agency, _: random.Random) -> None:
+    async def _one(self, agency: Native, _: random.Random) -> None:
         await agency.refer(self._sample().bundle())
 
-    async def _two(self, agency: Agency, _: random.Random) -> None:
+    async def _two(self, agency: Native, _: random.Random) -> None:
         sample = self._sample(requisition=str(uuid4()))
         for _n in range(2):
             bundle = Sample(person=sample.person, requisition=sample.requisition).bundle()
@@ -158,15 +188,40 @@ class Traffic:
             if answer["status"] != 200:
                 return
 
-    async def _withdrawn(self, agency: Agency, chance: random.Random) -> None:
+    async def _withdrawn(self, agency: Native, chance: random.Random) -> None:
         answer = await agency.refer(self._sample().bundle())
         if answer["status"] != 200:
             return
-        later = asyncio.create_task(self._take_back(agency, _consent(answer["body"]), chance))
+        self._later(self._take_back(agency, _consent(answer["body"]), chance))
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        later = asyncio.create_task(work)
         self._withdrawing.add(later)
         later.add_done_callback(self._withdrawing.discard)
 
-    async def _take_back(self, agency: Agency, consent: str, chance: random.Random) -> None:
+    async def _native(self, agency: Native, _: random.Random) -> None:
+        """Two in a row of one case, to the partner with a webhook."""
+        sample = self._sample(requisition=str(uuid4()))
+        for _n in range(2):
+            one = Sample(
+                person=sample.person,
+                requisition=sample.requisition,
+                to_org=CLINIC,
+                entry=f"{CLINIC}-casa",
+            )
+            if (await agency.submit(twin(one.bundle())))["status"] != 201:
+                return
+
+    async def _native_withdrawn(self, agency: Native, chance: random.Random) -> None:
+        sample = Sample(person=self._sample().person, to_org=CLINIC, entry=f"{CLINIC}-casa")
+        answer = await agency.submit(twin(sample.bundle()))
+        if answer["status"] == 201:
+            consent = answer["body"]["consent"]["id"]
+            self._later(self._take_back(agency, consent, chance, native=True))
+
+    async def _take_back(
+        self, agency: Native, consent: str, chance: random.Random, *, native: bool = False
+    ) -> None:
         soon = chance.random() < 0.5
         sign = self._struck if soon else self._closing
         wait = chance.uniform(0, SOON_SECONDS if soon else LATER_SECONDS)
@@ -174,7 +229,7 @@ class Traffic:
             await asyncio.wait_for(sign.wait(), wait)
         if self._elsewhere and (self._struck.is_set() or chance.random() < 0.5):
             agency = self._elsewhere
-        await agency.withdraw(consent)
+        await (agency.take_back(consent) if native else agency.withdraw(consent))
 
     def _sample(self, requisition: str | None = None) -> Sample:
         self._people += 1

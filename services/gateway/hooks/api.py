@@ -28,6 +28,7 @@ from services.gateway.views import Views
 from services.kit.errors import Refused
 from services.kit.hookkeys import HookKeys
 from services.kit.partners import Partner
+from services.kit.steps import step
 
 CLOUD_EVENT: Final = "application/cloudevents+json"
 SCOPE: Final = "system/Task.u"
@@ -73,7 +74,9 @@ class Hooks:
             if _for_good(error):
                 await self._access.remember_message(call.org, mark, REMEMBER)
             raise
+        step("hook.taken")
         await self._access.remember_message(call.org, mark, REMEMBER)
+        step("hook.remembered")
         return native(taken.model_dump_json(exclude_none=True).encode())
 
     async def _caller(self, request: Request) -> Caller:

@@ -35,6 +35,8 @@ class Told:
     topic: list[Published] = field(default_factory=list)
     leaves: list[LeafSeen] = field(default_factory=list)
     seqs: dict[UUID, int] = field(default_factory=dict)
+    hooked: list[dict[str, Any]] = field(default_factory=list)
+    """What partners with a webhook were told, read and answered."""
 
     def evidence(self) -> Evidence:
         """For the judge."""
@@ -43,6 +45,7 @@ class Told:
             ledger=self.ledger,
             topic=self.topic,
             leaves=self.leaves,
+            told=self.hooked,
             alias=alias_of,
         )
 
@@ -62,6 +65,16 @@ class Told:
         )
         offset = len(self.topic)
         self.topic.append(Published(at=at(seconds), partition=0, offset=offset, event=event))
+
+    def note(
+        self, seconds: float, org: str, sent: "Sent", version: int, kind: str = "status_changed"
+    ) -> None:
+        """A message about a referral arrives at one of its parties."""
+        said = {"kind": "told", "org": org, "version": version, "referral": None}
+        self.hooked.append(
+            {**said, "at": at(seconds).isoformat(), "mark": str(uuid4()),
+             "type": f"cauce.referral.{kind}", "subject": sent.task(org)}
+        )  # fmt: skip
 
     def leaf(self, seconds: float, kind: str, **body: Any) -> None:
         """A leaf of the custody log."""
@@ -198,6 +211,8 @@ def deliver(told: Told, sent: Sent, seconds: float) -> None:
         synthesised=False,
         **head,
     )
+    told.note(seconds + 0.5, CLIENT, sent, 2)
+    told.note(seconds + 0.6, CLIENT, sent, 3)
     answered = {**task_of(sent), "status": "accepted"}
     told.partner.append(
         {"kind": "answer", "at": at(seconds + 0.6).isoformat(), "resources": [answered]}
@@ -258,6 +273,7 @@ def withdraw(told: Told, sent: Sent, seconds: float) -> None:
         cause="withdrawn",
         erasure_required=True,
     )
+    told.note(seconds + 0.2, CLIENT, sent, 4, "revoked")
     erasure = uuid4()
     told.leaf(seconds + 0.2, "erasure_requested", erasure_ref=erasure)
     told.leaf(seconds + 0.6, "erasure_reported", erasure_ref=erasure)
