@@ -169,6 +169,9 @@ def _check_validity(
     if start is not None and end is not None and end <= start and consent.valid_from is not None:
         report.add("invariant", "consent.valid_to", "period-order")
         return
+    if start and given and months_later(start, LONGEST_MONTHS, moment.zone) <= given:
+        report.add("consent-period", "consent.valid_from", "period")
+        return
     anchor = None if given is None else min(given, now)
     if end is None or (anchor and end > months_later(anchor, LONGEST_MONTHS, moment.zone)):
         report.add("consent-period", "consent.valid_to", "period")
@@ -262,7 +265,8 @@ def _item_period(
     item: ConsentItem, at: str, start: datetime | None, end: datetime | None, report: Report
 ) -> tuple[datetime | None, datetime | None]:
     first, last = item.valid_from, item.valid_to
-    if first is not None and last is not None and last <= first:
+    begin = first or start
+    if begin is not None and last is not None and last <= begin:
         report.add("invariant", f"{at}.valid_to", "period-order")
         return None, None
     if first is not None and start is not None and first < start:

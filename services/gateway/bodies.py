@@ -57,8 +57,8 @@ def _faults(error: ValidationError) -> Iterator[Fault]:
         place, kind = path(one["loc"]), one["type"]
         if kind == "missing":
             yield Fault("required", place, "element")
-        elif kind == "extra_forbidden":
-            yield Fault("structure", place, "unknown-element")
+        elif kind == "extra_forbidden":  # where it stands: its name is the partner's own text
+            yield Fault("structure", path(one["loc"][:-1]), "unknown-element")
         elif kind in ("literal_error", "enum"):
             yield Fault("code-invalid", place, "not-in-list")
         elif kind in ("too_long", "too_short"):

@@ -107,9 +107,9 @@ def test_the_native_traffic_was_what_it_should_be(run: Run) -> None:
     assert statuses["native referral"] == {201: 6}
     assert statuses["data"] == {200: 6}
     assert statuses["search own"] == {200: 1}
-    for what in ("subscription", "abort"):
+    for what in ("subscription", "abort", "taken back"):
         assert statuses[what][201] > 0, what
-    for what in ("command", "consent", "taken back", "entry", "capacity", "proposal", "indicator",
+    for what in ("command", "consent", "entry", "capacity", "proposal", "indicator",
                  "erasure", "validate", "hook good", "disclosures"):  # fmt: skip
         assert statuses[what][200] > 0, what
     refused = ("native field", "native raw", "native path", "hook", "subscription part",

@@ -161,7 +161,7 @@ BAD = [
     ({"admin1": ["PE-LIM"]}, 422, "admin1-of-country", "admin1[0]"),
     ({"capacity_status": "full", "capacity_free": 2}, 422, "contradiction", "capacity_free"),
     ({"capacity_free": -1}, 400, "bad-format", "capacity_free"),
-    ({"colour": "red"}, 400, "unknown-element", "colour"),
+    ({"colour": "red"}, 400, "unknown-element", ""),
     ({"name": None}, 400, "wrong-type", "name"),
     (
         {"opening_hours": {**HOURS, "time_zone": "Mars/Olympus"}},

@@ -71,13 +71,18 @@ def put(document: Any, at: Place, value: Any) -> None:
 async def every_field(
     traffic: Traffic, what: str, model: type[BaseModel], sample: Any, send: Send
 ) -> list[Sent]:
-    """The sample once for each leaf of the model, which holds somebody; and with other names."""
+    """The sample once for each leaf of the model, which holds somebody; and with other names.
+
+    A sample that is a function gives another one for each.
+    """
     found = []
+    make: Callable[[], Any] = sample if callable(sample) else lambda: copy.deepcopy(sample)
     for number, at in enumerate(places(model)):
-        body = copy.deepcopy(sample)
+        body = make()
         put(body, at, traffic.word(what, KINDS[number % len(KINDS)]))
         found.append(await send(body, at))
     name, token = traffic.word(what, "name"), traffic.word(what)
+    sample = make()
     odd = ({**sample, token: name}, {**sample, name: {name: name}}, {name: name}, [name])
     return found + [await send(one, ()) for one in odd]
 
@@ -137,7 +142,7 @@ class Native:
             await self.validate(body, at)
             return await self.submit(body, "native field")
 
-        await every_field(self.traffic, "native field", Submission, self.body(), wrong)
+        await every_field(self.traffic, "native field", Submission, self.body, wrong)
         for raw in self._malformed():
             for path in ("/v1/referrals", "/v1/validate", f"/v1/validate?format={raw[:3]!r}"):
                 sent = await self.traffic.call("POST", path, raw, what="native raw", headers=JSON)

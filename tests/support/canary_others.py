@@ -15,8 +15,8 @@ from tests.support.canary_traffic import FHIR, Sent, Traffic
 from tests.support.indicator_rows import ROW
 
 ENTRY: Final = f"/v1/directory/services/{CLINIC}-casa"
-OWN: Final = {"name", "address"}
-"""Parts of an entry that are an organisation's own words about itself, and public."""
+OWN: Final = {"name", "address", "assured_date"}
+"""Parts of an entry that an organisation says of itself, and that are public."""
 PARTS: Final = ("status", "criteria", "reason", "end", "error")
 CHANNEL: Final = ("type", "endpoint", "payload", "header")
 
@@ -195,7 +195,7 @@ async def drive_others(native: Native, clinic: Clinic) -> None:
         return list(dict.fromkeys(event["data"]["id"] for event in events))
 
     await until(lambda: len(announced()) >= len(answers))
-    theirs = announced()
+    theirs = announced()[: len(answers)]
     mine = [one["referral"]["id"] for one in answers]
     await native.data(theirs)
     await native.answers(mine[0], theirs[0])

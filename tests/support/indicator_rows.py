@@ -94,5 +94,5 @@ MUTATIONS = (
     Mutation("bad-format", "month", {"month": "2026-13"}, "structure", 400),
     Mutation("bad-format", "women", {"women": -1}, "structure", 400),
     Mutation("wrong-type", "men", {"men": "4"}, "structure", 400),
-    Mutation("unknown-element", "name", {"name": "x"}, "structure", 400),
+    Mutation("unknown-element", "", {"name": "x"}, "structure", 400),
 )
