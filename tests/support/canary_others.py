@@ -132,10 +132,9 @@ class Others:
             "intent": "order",
             "code": code,
             "focus": {"reference": f"Task/{task}"},
-            "reasonCode": {"coding": [{"system": reasons, "code": "duplicate", "display": name}],
-                           "text": name},
+            "reasonCode": {"coding": [{"system": reasons, "code": "duplicate", "display": name}]},
             **changes,
-        }  # fmt: skip
+        }
 
     async def aborts(self, task: str) -> None:
         """Abort Tasks, wrong ones first."""
