@@ -94,6 +94,7 @@ class Change:
     version: int
     status: str
     at: datetime
+    source_org: str
     actor: str | None = None
     """Who did it, and so knows."""
     sides: frozenset[str] = frozenset({"from", "to"})
@@ -147,7 +148,11 @@ def change_of(event: object) -> Change | None:
         case _:
             return None
     return Change(
-        referral_ref=event.referral_ref, version=event.version, at=event.occurred_at, **said
+        referral_ref=event.referral_ref,
+        version=event.version,
+        at=event.occurred_at,
+        source_org=event.source_org,
+        **said,
     )
 
 
@@ -156,7 +161,8 @@ async def note(
 ) -> bool:
     """Queue what these events mean to parties with a webhook, in the caller's transaction.
 
-    Called after the batch's own tasks are queued: who the parties are is read from them.
+    Called after the batch's own tasks are queued: who the parties are is read from them. What
+    ended before it was sent has none, and its sender alone is told.
     """
     told = {org for org, partner in partners.items() if partner.webhook is not None}
     changes = [found for event in events if (found := change_of(event)) is not None]
@@ -167,7 +173,7 @@ async def note(
     notes = [
         (uuid4(), org, side, c.type, c.referral_ref, c.version, c.status, c.stage, c.owed_by, at)
         for c in changes
-        for side, org, at in receivers(c, parties.get(c.referral_ref), alias_key)
+        for side, org, at in receivers(c, parties.get(c.referral_ref, (c.source_org,)), alias_key)
         if org in told
     ]
     if notes:
@@ -184,11 +190,11 @@ async def amended(conn: Conn, org: str, state: ReferralState, at: datetime) -> N
 
 
 def receivers(
-    change: Change, parties: tuple[str, str] | None, alias_key: bytes
+    change: Change, parties: Sequence[str], alias_key: bytes
 ) -> list[tuple[str, str, datetime]]:
     """Side, organisation and instant as it may know it, for each party that is told."""
     found = []
-    for side, org in zip(("from", "to"), parties or (), strict=False):
+    for side, org in zip(("from", "to"), parties, strict=False):
         if side not in change.sides or org == change.actor or change.only not in (None, org):
             continue
         at = change.at

@@ -86,6 +86,7 @@ class Change:
     version: int
     status: str
     at: datetime
+    source_org: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,6 +134,7 @@ def change_of(event: object) -> Change | None:
         version=event.version,
         status=status,
         at=event.occurred_at,
+        source_org=event.source_org,
     )
 
 
@@ -141,7 +143,8 @@ async def note(
 ) -> bool:
     """Number what these events mean to each subscription, in the caller's transaction.
 
-    Called after the batch's own tasks are queued: who the parties are is read from them.
+    Called after the batch's own tasks are queued: who the parties are is read from them. What
+    ended before it was sent has none, and is its sender's alone.
     """
     changes = [change for event in events if (change := change_of(event)) is not None]
     if not changes or not known:
@@ -150,7 +153,8 @@ async def note(
     parties = {r["referral_ref"]: (r["source_org"], r["to_org"]) for r in rows}
     wanted: dict[UUID, list[tuple[Change, datetime]]] = defaultdict(list)
     for change in changes:
-        for one, at in _meant(change, parties.get(change.referral_ref), known, alias_key):
+        sides = parties.get(change.referral_ref, (change.source_org,))
+        for one, at in _meant(change, sides, known, alias_key):
             wanted[one].append((change, at))
     if wanted:
         await _number(conn, wanted, known)
@@ -160,13 +164,13 @@ async def note(
 
 def _meant(
     change: Change,
-    parties: tuple[str, str] | None,
+    parties: Sequence[str],
     known: Mapping[UUID, Subscription],
     alias_key: bytes,
 ) -> list[tuple[UUID, datetime]]:
     """Subscriptions that a change belongs to, and its instant for each."""
     found = []
-    for side, org in zip(("from", "to"), parties or (), strict=False):
+    for side, org in zip(("from", "to"), parties, strict=False):
         at = change.at
         if side == "to":
             at = own_instant(alias_key, change.referral_ref, change.version, org, at)

@@ -8,6 +8,7 @@ violation and with every step reached.
 import argparse
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 from services.kit.steps import STEPS
@@ -16,6 +17,8 @@ from tests.support.crash_traffic import Traffic
 
 JUDGE_EVERY = 28
 TRIES = 3
+SHOWN = 5
+"""Violations of each rule that are written out."""
 
 
 def walk(
@@ -63,8 +66,11 @@ def main(words: Sequence[str]) -> int:
             violations = rig.judged(traffic)
             failed = failed or bool(missed or violations)
             sys.stdout.write(f"never reached: {missed}\n")
-            for violation in violations[:20]:
-                sys.stdout.write(f"  {violation.rule}: {violation.about}\n")
+            shown: Counter[str] = Counter()
+            for violation in violations:
+                shown[violation.rule] += 1
+                if shown[violation.rule] <= SHOWN:
+                    sys.stdout.write(f"  {violation.rule}: {violation.about}\n")
     return int(failed)
 
 

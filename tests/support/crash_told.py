@@ -157,11 +157,12 @@ def _numbers(evidence: Evidence) -> Iterator[Violation]:
         if len(focus_of[number]) != 1:
             yield Violation("number-gap", str(number))
     told = Counter(name for names in focus_of.values() for name in names)
-    meant = Counter(e.referral_ref for e in evidence.of(models.ReferralSent))
-    meant += Counter({ref: len(changes) for ref, changes in _changes(evidence).items()})
+    sent = Counter(e.referral_ref for e in evidence.of(models.ReferralSent))
+    meant = sent + Counter({ref: len(changes) for ref, changes in _changes(evidence).items()})
     for ref, event in evidence.requested.items():
         own = str(evidence.alias("task", ref, evidence.hook_org))
-        if event.to_org == evidence.hook_org and focus_of and told[own] != meant[ref]:
+        wanted = meant[ref] if ref in sent else 0  # what was never sent is its sender's alone
+        if event.to_org == evidence.hook_org and focus_of and told[own] != wanted:
             yield Violation("number-lost", str(ref))
 
 
@@ -193,7 +194,7 @@ def _hooks(evidence: Evidence) -> Iterator[Violation]:
             if record["status"] == 200 and record["subject"] not in moved:
                 yield Violation("hook-lost", record["subject"])
             if record["status"] in {400, 401, 403, 404}:
-                yield Violation("refused", record["subject"])
+                yield Violation("refused", f"hook {record['status']} {record['subject']}")
 
 
 TOLD_CHECKS = (
