@@ -48,6 +48,7 @@ class Others:
             return await call("proposal", "POST", "/v1/directory/proposals", body, org="ong-norte")
 
         await every_field(self.traffic, "entry field", EntryBody, entry, write)
+        await write(entry, ())
         room = {"capacity_status": "accepting", "capacity_free": 3}
         await every_field(self.traffic, "capacity field", CapacityBody, room, capacity)
         await capacity(room, ())
@@ -136,8 +137,8 @@ class Others:
             **changes,
         }
 
-    async def aborts(self, task: str) -> None:
-        """Abort Tasks, wrong ones first."""
+    async def aborts(self, task: str, other: str) -> None:
+        """Abort Tasks, wrong ones first; what is right is about another referral."""
         word = self.traffic.word
         name, token = word("abort", "name"), word("abort")
         for changes in (
@@ -151,7 +152,7 @@ class Others:
             body = self._abort(task, name, **changes)
             await self._fhir("POST", "/fhir/Task", body, "ong-norte", "abort part")
         for _ in range(2):
-            body = self._abort(task, word("abort", "name"))
+            body = self._abort(other, word("abort", "name"))
             key = {"Idempotency-Key": f"{word('abort key')}-{uuid4()}"}
             sent = await self._fhir("POST", "/fhir/Task", body, "ong-norte", "abort", **key)
             if sent.status == 201:
@@ -186,7 +187,7 @@ async def drive_others(native: Native, clinic: Clinic) -> None:
     """All of it, between submissions and answers of the clinic."""
     others = Others(native, clinic)
     made = await others.subscribe()
-    taken = await native.submissions(6)
+    taken = await native.submissions(7)
     answers = [sent.json() for sent in taken if sent.status == 201]
 
     def announced() -> list[str]:
@@ -200,7 +201,7 @@ async def drive_others(native: Native, clinic: Clinic) -> None:
     await native.answers(mine[0], theirs[0])
     good = await native.hooks(theirs[1:4])
     native.others["hook good"] = good
-    await others.aborts(mine[4])
+    await others.aborts(mine[4], mine[6])
     person = native.sent[0]["person"]["identifiers"][0]
     await others.searches(person["system"], person["value"])
     await others.directory()
