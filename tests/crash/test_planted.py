@@ -1,4 +1,4 @@
-"""Three faults planted in the hub: each must turn the judge red, or its silence means nothing."""
+"""Faults planted in the hub: each must turn the judge red, or its silence means nothing."""
 
 import pytest
 
@@ -11,11 +11,15 @@ EXPECTED = {
     "no-key": {"no-key"},
     "early-outcome": {"early-outcome"},
     "late-leaf": {"no-intent"},
+    "new-mark": {"no-intent"},
+    "done-first": {"note-lost"},
 }
 STRIKES = {
     "no-key": "delivery.called",
     "early-outcome": "delivery.calling",
     "late-leaf": "delivery.called",
+    "new-mark": "announcement.sent",
+    "done-first": "notice.recorded",
 }
 
 

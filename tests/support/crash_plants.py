@@ -2,10 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 from connectors.sdk.http import Http
-from services.delivery import authority, worker
+from services.delivery import announcing, authority, notifying, worker
 from services.delivery.domain import Outcome
 from services.kit.leaf import Leaf, append_leaves
 
@@ -62,10 +65,33 @@ def late_leaf() -> None:
     authority.Authority.authorise = then_written  # type: ignore[method-assign]
 
 
+def new_mark() -> None:
+    """Each announcement of a referral has an id of its own, a repeat too."""
+    sent = announcing.Announcer.sent
+
+    def marked(self: Any, mark: Any, state: Any) -> Any:
+        return replace(sent(self, mark, state), mark=uuid4())
+
+    announcing.Announcer.sent = marked  # type: ignore[method-assign]
+
+
+def done_first() -> None:
+    """A note counts as told before it is."""
+    send = notifying.Notifier._send
+
+    async def recorded_first(self: Any, queued: Any, partner: Any) -> Any:
+        await self._end((queued.notification_id, "done", "taken", timedelta()))
+        return await send(self, queued, partner)
+
+    notifying.Notifier._send = recorded_first  # type: ignore[method-assign]
+
+
 PLANTS: dict[str, Callable[[], None]] = {
     "no-key": no_key,
     "early-outcome": early_outcome,
     "late-leaf": late_leaf,
+    "new-mark": new_mark,
+    "done-first": done_first,
 }
 
 

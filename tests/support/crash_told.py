@@ -193,7 +193,7 @@ def _hooks(evidence: Evidence) -> Iterator[Violation]:
         if record["kind"] == "answer" and record["what"] == "accept":
             if record["status"] == 200 and record["subject"] not in moved:
                 yield Violation("hook-lost", record["subject"])
-            if record["status"] in {400, 401, 403, 404}:
+            if record["status"] in {400, 401, 404}:  # 403: consent has ended
                 yield Violation("refused", f"hook {record['status']} {record['subject']}")
 
 
