@@ -6,6 +6,7 @@ from services.console.local import plan
 from tests.support.crash_judge import judge
 from tests.support.crash_plants import PLANTS
 from tests.support.crash_rig import Point, Rig
+from tests.support.crash_traffic import BY_FHIR, BY_HOOK
 
 EXPECTED = {
     "no-key": {"no-key"},
@@ -35,6 +36,7 @@ def planted(rig: Rig, request: pytest.FixtureRequest) -> str:
 @pytest.mark.timeout(180)
 def test_a_planted_fault_turns_the_run_red(rig: Rig, planted: str) -> None:
     traffic = rig.traffic(seed=1 + sorted(PLANTS).index(planted))
+    traffic.kinds = BY_HOOK if planted in {"new-mark", "done-first"} else BY_FHIR
     before = set(judge(rig.evidence(traffic)))
     with traffic:
         assert rig.strike(Point(STRIKES[planted], plan.HUB), traffic)

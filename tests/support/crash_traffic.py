@@ -33,6 +33,9 @@ LATER_SECONDS = 20.0
 """Half of the withdrawals come while the referral is on its way (or something has just died), half
 when the recipient has it."""
 _FIRST_PERSON = 10_000
+BY_FHIR = ("one", "two", "withdrawn")
+BY_HOOK = ("native", "native withdrawn")
+"""Kinds of cases: to the partner that is pushed to, to the one that is told by webhook."""
 
 
 class Native(Agency):
@@ -91,7 +94,7 @@ class Traffic:
     clients: int = 6
     pause: float = 0.5
     seed: int = 1
-    kinds: tuple[str, ...] = ("one", "two", "withdrawn", "native", "native withdrawn")
+    kinds: tuple[str, ...] = BY_FHIR + BY_HOOK
     _stop: threading.Event = field(default_factory=threading.Event)
     _begun: threading.Event = field(default_factory=threading.Event)
     _struck: asyncio.Event = field(default_factory=asyncio.Event)
