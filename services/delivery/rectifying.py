@@ -89,7 +89,11 @@ async def _tell(
         if not await amendments.done(conn, [Done(holder, "told", "amended")]):
             return
         change = subscriptions.Change(
-            referral_ref=state.referral_ref, version=state.version, status=state.status, at=at
+            referral_ref=state.referral_ref,
+            version=state.version,
+            status=state.status,
+            at=at,
+            source_org=state.from_org,
         )
         await subscriptions.tell(conn, change, holder.to_org, registered)
         if partner.webhook is not None:

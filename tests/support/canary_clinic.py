@@ -59,7 +59,7 @@ class Clinic:
     async def post(self, body: Any, *, mark: str = "", org: str = CLINIC, **how: Any) -> Sent:
         """A message to the hub's hook; `headers` replace those of the signature."""
         raw = body if isinstance(body, bytes) else self.traffic.wire(body, 0)
-        changed: Mapping[str, str] = how.pop("headers", {})
+        changed: dict[str, str] = how.pop("headers", {})
         headers = self.signed(raw, mark or f"m-{uuid4()}", **how) | changed
         headers.setdefault("Content-Type", "application/cloudevents+json")
         path = f"/hooks/{quote(org)}"
