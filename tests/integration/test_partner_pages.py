@@ -24,8 +24,3 @@ def folder(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_does_what_it_says(page: Path, folder: Path, hub: Hub) -> None:
     pages.follow(page, folder, pages.environment_of(hub.place.root, hub.settings.public_url))
-
-
-@pytest.mark.parametrize("page", [REGISTER, REFER, *OTHERS], ids=lambda page: page.stem)
-def test_every_command_of_a_page_is_executed(page: Path) -> None:
-    assert pages.unknown_lines(page) == []

@@ -15,9 +15,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from select import select
 from typing import Final
 
 SECONDS: Final = 60
+"""The most that one block may take."""
 LANGUAGES: Final = ("sh", "bash", "python")
 UNRUN: Final = frozenset({"make run", ". .venv/bin/activate", "pip install joserfc requests"})
 """Lines of commands that install or start, which is done before a page is executed."""
@@ -131,7 +133,8 @@ def _reader(folder: Path, environment: Mapping[str, str]) -> Iterator[_Execute]:
         assert process.stdin is not None
         assert process.stdout is not None
         print(file, file=process.stdin, flush=True)
-        return process.stdout.readline().split()
+        ready, _, _ = select([process.stdout], [], [], SECONDS)
+        return process.stdout.readline().split() if ready else ["took too long"]
 
     try:
         yield execute
