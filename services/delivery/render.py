@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from connectors.fhir_r4.outbound import bundle
 from connectors.fhir_r4.outbound.content import Ids, Outgoing
+from connectors.fhir_r4.outbound.patient import CATEGORIES
 from connectors.sdk.errors import Refuse
 from connectors.sdk.types import Release
 from schemas.codes import Lang
@@ -93,10 +94,10 @@ def transaction(out: Outgoing, task: Task, standing: Standing) -> bytes:
     """The Bundle of a task.
 
     A person is one Patient at a recipient, so it is written anew only where that takes nothing
-    from what stands there by another referral.
+    from what it shows by another referral.
     """
     others = [held for ref, held in standing.items() if ref != task.referral_ref]
-    whole = frozenset[str]().union(*others) <= set(out.categories)
+    whole = frozenset[str]().union(*others) & CATEGORIES <= set(out.categories)
     if task.kind == "update":
         return bundle.update(out, renew_person=whole)
     if task.again:

@@ -28,6 +28,20 @@ DOCUMENTS: Final = frozenset({"PPN", "NI", "DL", "PRC", "SS", "TAX", "BCT", "CZ"
 """Kinds of identifier that are documents of the person and not numbers in somebody's system."""
 GENDERS: Final = frozenset({"male", "female", "other", "unknown"})
 
+CATEGORIES: Final = frozenset(
+    {
+        "biometric_or_image",
+        "contact",
+        "ethnicity",
+        "family",
+        "gender_identity_orientation",
+        "identity",
+        "location_precise",
+        "pseudonymous_core",
+    }
+)
+"""Data categories that a Patient shows; all others are told by the request."""
+
 
 def patient(out: Outgoing) -> Resource:
     """The Patient resource, without id: the recipient's server gives one."""

@@ -1,5 +1,6 @@
 """A recipient gets what was released, under ids of its own, and nothing of the sender's."""
 
+from dataclasses import replace
 from datetime import date
 from typing import Any
 from uuid import uuid4
@@ -10,6 +11,7 @@ from fhir.resources.R4B.bundle import Bundle
 
 from connectors.fhir_r4.outbound.bundle import content, erasure, erasure_effect, update
 from connectors.fhir_r4.outbound.content import Ids, Outgoing
+from connectors.fhir_r4.outbound.patient import CATEGORIES, patient
 from connectors.sdk.types import (
     Address,
     Case,
@@ -24,6 +26,7 @@ from connectors.sdk.types import (
     select,
     split,
 )
+from schemas.codes import codes
 
 BASE = "https://cauce.example/fhir"
 PERSON = Person(
@@ -100,6 +103,13 @@ def test_the_core_alone_carries_no_identity_contact_place_or_story() -> None:
     patient = entries(content(outgoing()))["Patient"]["resource"]
     assert patient["name"][0]["extension"][0]["valueCode"] == "masked"
     assert patient["_birthDate"]["extension"][0]["valueCode"] == "masked"
+
+
+@pytest.mark.parametrize("category", sorted(codes("data_category")))
+def test_a_patient_shows_the_categories_that_it_is_said_to_show(category: str) -> None:
+    one = outgoing(ALL, reveals=True)
+    fewer = replace(one, release=select(split(PERSON, CASE), set(ALL) - {category}))
+    assert category in CATEGORIES or patient(fewer) == patient(one)
 
 
 def test_granted_categories_appear_and_the_senders_own_numbers_never_do() -> None:

@@ -35,6 +35,7 @@ def method(
         ("content", CORE, (CONTACT,), "POST"),
         ("update", CORE, (), "PUT"),
         ("update", CONTACT, (CORE,), "PUT"),
+        ("update", CONTACT, (CORE | {"health", "experience_narrative"},), "PUT"),
         ("update", CORE, (CORE, CONTACT), "POST"),
     ],
 )
