@@ -8,7 +8,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from services.delivery import erasures, intents, notifications, store
+from services.delivery import amendments, erasures, intents, notifications, store
 from services.kit.ports.referral import ReferralQuery
 from services.referral import store as referrals
 from tests.support.servers import Databases
@@ -36,13 +36,16 @@ insert into delivery.intent
 insert into delivery.erasure (erasure_ref, case_ref, referral_ref, to_org, source_org,
     confidentiality, due_at) select gen_random_uuid(), case_ref, referral_ref, to_org, source_org,
     confidentiality, now() from delivery.task;
+insert into delivery.current_version select distinct case_ref, 1, 2 from delivery.task;
+insert into delivery.amendment (case_ref, version, since_version, data_categories, settled)
+    select case_ref, 2, 2, '{pseudonymous_core}', seq % 40 > 0 from delivery.task;
 insert into delivery.notification (notification_id, org, channel, side, type, subject, version,
     status, at, state)
     select gen_random_uuid(), to_org, 'webhook', 'to', 'cauce.referral.status_changed',
            referral_ref, 2, 'accepted', now(), (array['done', 'queued'])[1 + seq % 2]
       from delivery.task;
 analyze delivery.task; analyze delivery.intent; analyze delivery.erasure;
-analyze delivery.notification;
+analyze delivery.notification; analyze delivery.current_version; analyze delivery.amendment;
 """
 
 
@@ -109,6 +112,8 @@ async def test_no_hot_statement_scans_a_table(pools: dict[str, Any]) -> None:
     await erasures.waiting(delivery)
     lost = [(t.case_ref, t.to_org, t.purpose, ("pseudonymous_core",)) for t in held]
     assert await intents.holders(delivery, lost)
+    assert await amendments.current(delivery, [(t.case_ref, 1) for t in held])
+    assert await amendments.holders(delivery) == []  # each is asked to delete
     assert await intents.standing(delivery, [(t.case_ref, t.to_org) for t in held])
     notes = await notifications.due(delivery, {"refugio-1": 16, "refugio-2": 16}, [uuid4()])
     assert notes

@@ -10,6 +10,7 @@ import pytest_asyncio
 
 from connectors.sandbox.people import person
 from connectors.sandbox.samples import BASE
+from services.gateway.cases import changing
 from services.kit.crypto import jwk_of
 from services.kit.settings import Settings
 from tests.support import servers
@@ -278,6 +279,30 @@ async def test_a_repeat_and_what_was_right_already_change_nothing(world: World) 
     shown = (await data(world, ids))[1]
     assert "telecom" not in shown["person"]
     assert shown["person"]["names"] == [NAME]
+
+
+async def test_a_change_that_dies_before_its_commit_never_was(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = await refer(world, person(next(PEOPLE)), READER, ALL)
+    path = await case_of(world, ids)
+    body = {"command": "update", "expected_version": 1, "person": RIGHT}
+    kind = {"Content_Type": "application/json", "Idempotency_Key": "once"}
+
+    async def dies(*_: Any) -> None:
+        raise OSError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(changing, "put_events", dies)
+        assert (await world.call("POST", f"{path}/commands", SOURCE, body, **kind))[0] == 503
+    assert (await data(world, ids))[1]["person"]["names"] != [NAME]
+    status, answer, _ = await world.call("POST", f"{path}/commands", SOURCE, body, **kind)
+    assert (status, answer["version"]) == (200, 2)
+    for _ in range(100):
+        if (await data(world, ids))[1]["person"]["names"] == [NAME]:
+            break
+        await asyncio.sleep(0.05)
+    assert (await data(world, ids))[1]["person"]["names"] == [NAME]
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,8 @@ async def _prepare(edge: Hub, pg: Databases, kafka: Kafka, keys: dict[str, bytes
             "/fhir/ServiceRequest/{id}": got["service_request"],
             "/fhir/Organization/{id}": US,
             "/fhir/HealthcareService/{id}": "mixta-casa",
+            "/v1/cases/{id}": sent["case"],
+            "/v1/cases/{id}/commands": sent["case"],
             "/v1/consents/{id}": sent["consent"],
             "/v1/consents/{id}/withdrawals": sent["consent"],
             "/v1/codelists/{enum}": "priority",
@@ -94,6 +96,12 @@ async def _prepare(edge: Hub, pg: Databases, kafka: Kafka, keys: dict[str, bytes
         bodies = {
             "post_fhir": bundles[0],
             "post_v1_referrals": twin(bundles[1], US),
+            "post_v1_cases_id_commands": {
+                "command": "update",
+                "expected_version": 1,
+                "person": {"languages": ["es", "pt"]},
+                "facts": {"risk_level": "high"},
+            },
             "post_v1_referrals_id_commands": {"command": "accept", "expected_version": 1},
         }
         await quiet(w)

@@ -18,7 +18,7 @@ from services.kit import crypto, rpc, steps
 from services.kit.canonical import canonical
 from services.kit.db import transaction
 from services.kit.leaf import append_leaves, leaf
-from services.kit.ports.vault import KeyQuery, SignedGrant, Vault
+from services.kit.ports.vault import Amended, AmendItem, KeyQuery, SignedGrant, Vault
 from services.kit.runtime import Host
 from services.kit.settings import Settings
 from services.vault import leaves
@@ -94,7 +94,16 @@ async def test_it_is_ready_and_answers_its_callers_each_for_its_own_methods(
     assert released.rule == "released"
     (key,) = await port("referral").keys([KeyQuery(case_ref=one.case_ref, purpose=PURPOSE)])
     assert key == stored.keys[0]
+    await port("gateway").keep([one.attempt])
+    said = {"person": {"languages": ["es"]}, "case": {}, "removed": [], "today": "2026-03-01"}
+    asked = AmendItem(
+        attempt=uuid4(), org=one.org, case_ref=one.case_ref, changes=orjson.dumps(said)
+    )
+    (amended,) = await port("gateway").amend([asked])
+    assert amended.amended == (Amended(first_version=1, vault_version=2),)
+    assert (amended.keys, amended.changed) == ((key,), ("person.languages",))
     for caller, method, argument in (
+        ("delivery", "amend", asked),
         ("gateway", "release", signed),
         ("referral", "release", signed),
         ("delivery", "put", one),
