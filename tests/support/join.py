@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -19,14 +20,22 @@ import orjson
 from aiohttp import web
 
 UUIDS: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-DAY: Final = re.compile(r"^\d{4}(-\d{2}(-\d{2}(T00:00:00-05:00)?)?)?$|^\d{1,2}$")
-"""Calendar days, bare or as their first instant in the cell (which says no more), and versions of a
-referral, which are small numbers.
+DAY: Final = re.compile(r"^\d{4}(-\d{2}(-\d{2}(T00:00:00-05:00)?)?)?$|^\d{1,4}$")
+"""Calendar days, bare or as their first instant in the cell (which says no more); versions of a
+referral and numbers of a subscription's events, which are small.
 """
+INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+(Z|[+-]\d\d:\d\d)")
+"""An instant finer than a second: two recipients have some in common by chance."""
 USUAL: Final = 0.95
-TRANSPORT: Final = frozenset({"content-length", "transfer-encoding", "connection", "date", "etag"})
-"""Headers of the connection itself. `Date` is the hub's clock, `ETag` a version number; sizes are
-clues of the attack below."""
+TOLD: Final = "/told"
+"""Where a recipient's subscription is told."""
+TRANSPORT: Final = frozenset(
+    {"content-length", "transfer-encoding", "connection", "date", "webhook-timestamp"}
+)
+"""Headers of the connection itself. `Date` and `webhook-timestamp` are the hub's clock, in seconds:
+when a message arrives, which is left open. Sizes are clues of the attack below."""
+VERSION: Final = re.compile(r'W/"\d+"')
+"""An ETag that is a version number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +59,9 @@ class Recorder:
         """Every leaf value, header value, path segment, and every id inside any of them."""
         found: set[str] = set()
         for one in self.messages:
-            texts = [*leaves(one.body), *_parts(one.path)]
-            texts += [v for k, v in one.headers.items() if k.lower() not in TRANSPORT]
+            texts = [*leaves(_told(one.body)), *_parts(one.path)]
+            headers = {k: v for k, v in one.headers.items() if k.lower() not in TRANSPORT}
+            texts += [v for v in headers.values() if not VERSION.fullmatch(v)]
             for text in texts:
                 found.add(text)
                 found.update(UUIDS.findall(text))
@@ -62,6 +72,13 @@ class Recorder:
         for one in self.messages:
             if isinstance(one.body, dict) and one.body.get("type") == "transaction":
                 yield one
+
+
+def _told(body: Any) -> Any:
+    """A notification without the time when it was made, in seconds: as `Date`, when it arrives."""
+    if isinstance(body, dict) and body.get("resourceType") == "Bundle":
+        return {name: value for name, value in body.items() if name != "timestamp"}
+    return body
 
 
 def _parts(path: str) -> Iterator[str]:
@@ -87,6 +104,31 @@ def leaves(node: Any) -> Iterator[str]:
 
 
 @asynccontextmanager
+async def listening(recorder: Recorder) -> AsyncIterator[str]:
+    """A server of a recipient that only listens; answers its address."""
+
+    async def take(request: web.Request) -> web.Response:
+        _keep(recorder, request.headers, request.path_qs, await request.read())
+        return web.Response(status=204)
+
+    app = web.Application(client_max_size=1 << 22)
+    app.router.add_route("*", "/{tail:.*}", take)
+    async with _served(app) as base:
+        yield base
+
+
+@asynccontextmanager
+async def _served(app: web.Application) -> AsyncIterator[str]:
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield "http://{}:{}".format(*runner.addresses[0][:2])
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
 async def recording(recorder: Recorder, upstream: str) -> AsyncIterator[str]:
     """A server in front of `upstream`; answers its address."""
     async with aiohttp.ClientSession() as session:
@@ -95,6 +137,8 @@ async def recording(recorder: Recorder, upstream: str) -> AsyncIterator[str]:
             raw = await request.read()
             headers = {k: v for k, v in request.headers.items() if k.lower() != "host"}
             _keep(recorder, request.headers, request.path_qs, raw)
+            if request.path.startswith(TOLD):  # of a subscription, which the server knows not
+                return web.Response(status=204)
             url = upstream + request.path_qs
             try:
                 async with session.request(
@@ -107,14 +151,8 @@ async def recording(recorder: Recorder, upstream: str) -> AsyncIterator[str]:
 
         app = web.Application(client_max_size=1 << 22)
         app.router.add_route("*", "/{tail:.*}", forward)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        try:
-            yield "http://{}:{}".format(*runner.addresses[0][:2])
-        finally:
-            await runner.cleanup()
+        async with _served(app) as base:
+            yield base
 
 
 def _keep(recorder: Recorder, headers: Mapping[str, str], path: str, raw: bytes) -> None:
@@ -126,9 +164,33 @@ def _keep(recorder: Recorder, headers: Mapping[str, str], path: str, raw: bytes)
 
 
 def shared(one: Recorder, other: Recorder, codes: frozenset[str]) -> set[str]:
-    """Values both have seen, apart from codes of closed lists and calendar days."""
+    """Values both have seen, apart from codes of closed lists, calendar days and instants."""
     both = one.values() & other.values()
-    return {value for value in both if value not in codes and not DAY.match(value)}
+    known = {value for value in both if value in codes or DAY.match(value)}
+    return {value for value in both - known if not INSTANT.fullmatch(value)}
+
+
+def coincidences(one: Recorder, other: Recorder, reach: int = 40) -> tuple[int, float, float]:
+    """How many instants both have seen, what chance gives, and its deviation.
+
+    Chance is read from the same instants, those of one moved by 1 to `reach` milliseconds: were the
+    same event told at the same instant to both, more would meet without being moved than with it.
+    """
+    mine, theirs = _instants(one), _instants(other)
+    moved = [
+        len(mine & {instant + shift for instant in theirs})
+        for shift in range(-reach, reach + 1)
+        if shift
+    ]
+    mean = sum(moved) / len(moved)
+    spread = (sum((count - mean) ** 2 for count in moved) / len(moved)) ** 0.5
+    return len(mine & theirs), mean, spread
+
+
+def _instants(recorder: Recorder) -> set[int]:
+    """Instants finer than a second, in milliseconds."""
+    found = {value for value in recorder.values() if INSTANT.fullmatch(value)}
+    return {round(datetime.fromisoformat(value).timestamp() * 1000) for value in found}
 
 
 @dataclass(frozen=True, kw_only=True)

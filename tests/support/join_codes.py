@@ -9,6 +9,8 @@ from typing import Final
 from connectors.sandbox.samples import BASE
 from schemas.codes import code_lists
 
+BACKPORT: Final = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/backport-"
+
 CONSTANTS: Final[frozenset[str]] = frozenset(
     (
         # FHIR: kinds of resource, bundles, requests, fixed codes
@@ -68,6 +70,69 @@ CONSTANTS: Final[frozenset[str]] = frozenset(
         "fhir",
         "application/fhir+json",
         "no-store",
+        # reads: searches, pages, the log of disclosures
+        "AuditEvent",
+        "C",
+        "GET",
+        "match",
+        "next",
+        "searchset",
+        "cell-demo",
+        "socio-1",
+        "110107",
+        "110152",
+        "110153",
+        "http://dicom.nema.org/resources/ontology/DCM",
+        "http://hl7.org/fhir/resource-types",
+        "http://terminology.hl7.org/CodeSystem/audit-entity-type",
+        "http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle",
+        "http://terminology.hl7.org/CodeSystem/object-role",
+        "/fhir/Task?_count=5",
+        "/fhir/AuditEvent?_count=5",
+        # the native surface: parts of addresses, names of steps
+        "application/json",
+        "v1",
+        "data",
+        "erasure-requests",
+        "referrals",
+        "timeline",
+        "disclosure.made",
+        "referral.delivered",
+        "referral.sent",
+        "referral.status_changed",
+        # subscriptions
+        "*/*",
+        "$events",
+        "$status",
+        "Changes of the subscriber's own referrals",
+        "Parameters",
+        "Subscription",
+        "event-notification",
+        "event-number",
+        "events-since-subscription-start",
+        "focus",
+        "handshake",
+        "history",
+        "id-only",
+        "notification-event",
+        "query-event",
+        "query-status",
+        "rest-hook",
+        "status",
+        "subscription",
+        "timestamp",
+        "told",
+        "topic",
+        "type",
+        f"{BACKPORT}filter-criteria",
+        f"{BACKPORT}heartbeat-period",
+        f"{BACKPORT}max-count",
+        f"{BACKPORT}payload-content",
+        f"{BACKPORT}subscription",
+        f"{BACKPORT}subscription-notification-r4",
+        f"{BACKPORT}subscription-status-r4",
+        f"{BACKPORT}timeout",
+        f"{BASE}/SubscriptionTopic/referral",
     )
 )
 LISTED: Final = frozenset(("VEN", "COL", "ECU", "CO-ANT", "es"))

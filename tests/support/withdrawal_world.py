@@ -59,13 +59,15 @@ PURPOSES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Organisation:
-    """A partner to be entered; with `url` we push to it, without it reads here."""
+    """A partner to be entered; with `hook` we tell it, else with `url` we push, else it reads."""
 
     org: str
     org_type: str = "shelter"
     role: str = "recipient"
     url: str = ""
     token_url: str = ""
+    hook: str = ""
+    hook_keys: tuple[str, ...] = ()
     answers: str = "patch"
     scope: str = ""
     service_types: tuple[str, ...] = (SHELTER,)
@@ -76,6 +78,13 @@ class Organisation:
     def entry(self) -> str:
         """Id of its one directory entry."""
         return f"{self.org}-casa"
+
+    @property
+    def transport(self) -> str:
+        """How it is reached."""
+        if self.hook and self.role == "recipient":
+            return "webhook"
+        return "push" if self.url else "pull"
 
     def toml(self, number: int) -> str:
         """Its registration."""
@@ -88,7 +97,7 @@ alias = "socio-{number}"
 org_type = "{self.org_type}"
 country = "COL"
 roles = ["{self.role}"]
-transport = "{"push" if self.url else "pull"}"
+transport = "{self.transport}"
 [agreement]
 ref = "A-{number}"
 from = {today - timedelta(days=2)}
@@ -109,6 +118,9 @@ answers = "{self.answers}"
 scope = "{self.scope}"
 mapping_version = 1
 """
+        if self.hook:
+            text += f'\n[webhook]\nurl = "{self.hook}"\n'
+            text += f"public_keys = {json.dumps(self.hook_keys)}\n"
         if self.role == "recipient":
             text += f"""
 [[services]]
