@@ -13,6 +13,8 @@ from typing import Any, Final
 from uuid import UUID
 
 from schemas import CaseUpdated
+from services.delivery.domain import AMENDED
+from services.kit.ports.delivery import Changed, ChangedQuery
 
 Conn = Any
 SETTLES: Final = timedelta(seconds=60)
@@ -54,21 +56,36 @@ group by i.referral_ref, i.to_org, i.case_ref, i.purpose, i.source_org, i.confid
 order by i.referral_ref, i.to_org limit $1
 """
 _DONE: Final = """
-insert into delivery.rectified (referral_ref, to_org, version, result, rule)
-select * from unnest($1::uuid[], $2::text[], $3::int[], $4::text[], $5::text[])
+insert into delivery.rectified (referral_ref, to_org, version, result, rule, case_ref)
+select * from unnest($1::uuid[], $2::text[], $3::int[], $4::text[], $5::text[], $6::uuid[])
 on conflict do nothing returning referral_ref, to_org
 """
 _SETTLE: Final = """
 update delivery.amendment set settled = true
 where not settled and at < clock_timestamp() - $1::interval
 """
-_OWED: Final = """
-select exists (select from delivery.rectified
-    where referral_ref = $1 and to_org = $2 and result = 'told')
+_UNREAD: Final = """
+r.result = 'told' and not exists (
+    select from delivery.rectified l where l.referral_ref = r.referral_ref
+       and l.to_org = r.to_org and l.version > r.version and l.result = 'told')
+  and not exists (
+    select from delivery.intent i where i.case_ref = r.case_ref and i.to_org = r.to_org
+       and i.referral_ref = r.referral_ref and i.state <> 'not_sent' and i.at > r.at
+       and i.data_categories <> '{}')
+  and not exists (
+    select from delivery.erasure e where e.referral_ref = r.referral_ref
+       and e.to_org = r.to_org and e.data_categories = '{}')
 """
-_READ: Final = """
-update delivery.rectified set result = 'read'
-where referral_ref = $1 and to_org = $2 and result = 'told'
+# ruff: noqa: S608 -- the only text put into these statements is the condition above
+_OWED: Final = f"""
+select exists (select from delivery.rectified r
+    where r.referral_ref = $1 and r.to_org = $2 and {_UNREAD})
+"""
+_CHANGED: Final = f"""
+select r.referral_ref, r.at, r.version from delivery.rectified r
+where r.to_org = $1 and ($2::timestamptz is null or (r.at, r.referral_ref) > ($2, $3::uuid))
+  and {_UNREAD}
+order by r.at, r.referral_ref limit $4
 """
 
 
@@ -130,6 +147,7 @@ async def done(conn: Conn, rows: Sequence[Done]) -> set[tuple[UUID, str]]:
         [one.holder.version for one in rows],
         [one.result for one in rows],
         [one.rule for one in rows],
+        [one.holder.case_ref for one in rows],
     )
     return {(row["referral_ref"], row["to_org"]) for row in found}
 
@@ -144,6 +162,11 @@ async def owed(conn: Conn, referral_ref: UUID, org: str) -> bool:
     return bool(await conn.fetchval(_OWED, referral_ref, org))
 
 
-async def read(conn: Conn, referral_ref: UUID, org: str) -> None:
-    """It has."""
-    await conn.execute(_READ, referral_ref, org)
+async def changed(conn: Conn, query: ChangedQuery) -> list[Changed]:
+    """What a recipient has yet to read anew, oldest first."""
+    at, ref = query.after or (None, None)
+    rows = await conn.fetch(_CHANGED, query.to_org, at, ref, query.limit)
+    return [
+        Changed(referral_ref=r["referral_ref"], at=r["at"], mark=AMENDED + r["version"])
+        for r in rows
+    ]

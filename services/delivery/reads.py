@@ -22,6 +22,8 @@ from services.delivery.stages import Stages
 from services.delivery.worker import Parts
 from services.kit.needs import Need
 from services.kit.ports.delivery import (
+    Changed,
+    ChangedQuery,
     EffectReport,
     EffectResult,
     ErasureQuery,
@@ -128,8 +130,6 @@ class Reads:
             await self._stages.record(refused)
             return ReadResult(rule=SUPPRESSED)
         await self._stages.record(Outcome(result="disclosed", rule="read", grant_ref=ref))
-        if state.status in CLOSED:
-            await amendments.read(parts.pool, item.referral_ref, item.org)
         if parts.clock() >= granted.grant.deadline:
             return ReadResult(rule=UNAVAILABLE)
         if granted.partner.transport != "push":
@@ -147,6 +147,10 @@ class Reads:
     async def erasures(self, items: Sequence[ErasureQuery]) -> list[list[ErasureState]]:
         """Pages of requests to erase."""
         return [await erasures.find(self._parts.pool, query) for query in items]
+
+    async def changed(self, items: Sequence[ChangedQuery]) -> list[list[Changed]]:
+        """Pages of what recipients have yet to read anew."""
+        return [await amendments.changed(self._parts.pool, query) for query in items]
 
     async def report_effects(self, items: Sequence[EffectReport]) -> list[EffectResult]:
         """Take each answer of a recipient once, with its leaf and event."""

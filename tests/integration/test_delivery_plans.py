@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from services.delivery import amendments, erasures, intents, notifications, store
+from services.kit.ports.delivery import ChangedQuery
 from services.kit.ports.referral import ReferralQuery
 from services.referral import store as referrals
 from tests.support.servers import Databases
@@ -113,6 +114,8 @@ async def test_no_hot_statement_scans_a_table(pools: dict[str, Any]) -> None:
     lost = [(t.case_ref, t.to_org, t.purpose, ("pseudonymous_core",)) for t in held]
     assert await intents.holders(delivery, lost)
     assert await amendments.current(delivery, [(t.case_ref, 1) for t in held])
+    await amendments.changed(delivery, ChangedQuery(to_org="refugio-1"))
+    assert not await amendments.owed(delivery, uuid4(), "refugio-1")
     assert await amendments.holders(delivery) == []  # each is asked to delete
     assert await intents.standing(delivery, [(t.case_ref, t.to_org) for t in held])
     notes = await notifications.due(delivery, {"refugio-1": 16, "refugio-2": 16}, [uuid4()])

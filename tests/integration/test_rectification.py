@@ -128,6 +128,13 @@ async def data(world: World, ids: dict[str, str]) -> tuple[int, Any]:
     return status, body
 
 
+async def changes(world: World, org: str) -> list[Any]:
+    """What a recipient has yet to read anew."""
+    status, body, _ = await world.call("GET", "/v1/data-changes", org)
+    assert status == 200, body
+    return list(body["data_changes"])
+
+
 async def test_a_name_and_a_number_put_right_reach_who_got_them(
     world: World, shelter: Shelter
 ) -> None:
@@ -207,8 +214,12 @@ async def test_who_reads_here_reads_what_is_right_also_after_the_end(world: Worl
     assert status == 200
     await until_async(lambda: dealt_with(world, ids))
     assert await dealt_with(world, ids) == [("told", "amended")]
+    (change,) = await changes(world, READER)
+    assert change["data"] == f"/v1/referrals/{task['id']}/data"
+    assert change["referral"] == task["id"]
     new = (await data(world, ids))[1]["person"]
     assert (new["names"], new["telecom"]) == ([NAME], RIGHT["telecom"])
+    assert await changes(world, READER) == []
 
 
 def coded(system: str, code: str) -> dict[str, Any]:

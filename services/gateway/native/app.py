@@ -9,6 +9,7 @@ from services.gateway.answers import Answers
 from services.gateway.http import Surface
 from services.gateway.intake.keys import Keys
 from services.gateway.native import models
+from services.gateway.native.changes import Changes
 from services.gateway.native.commands import Commands
 from services.gateway.native.data import Data
 from services.gateway.native.erasures import STATES, Erasures
@@ -98,6 +99,15 @@ DATA: Final = Operation(
     response=models.ReferralData,
     refusals=(NOT_FOUND, ("gone", "withdrawn"), ("suppressed", "consent")),
 )
+CHANGES: Final = Operation(
+    method="GET",
+    path="/v1/data-changes",
+    summary="What this recipient read and was put right since, and has yet to read anew",
+    tag="referrals",
+    scopes=("Task.s",),
+    query=(CURSOR, LIMIT),
+    response=models.DataChangePage,
+)
 ERASURES: Final = Operation(
     method="GET",
     path="/v1/erasure-requests",
@@ -140,6 +150,7 @@ def routes(
         surface.route(TIMELINE, History(views).read),
         surface.route(COMMAND, Commands(views, answers, referrals, keys).give),
         surface.route(DATA, Data(views, delivery).read),
+        surface.route(CHANGES, Changes(views, delivery).list),
         surface.route(ERASURES, erasures.list),
         surface.route(EFFECT, erasures.report),
     ]

@@ -148,6 +148,21 @@ class ErasurePage(Shape):
     next: str | None = None
 
 
+class DataChange(Shape):
+    """A referral whose data was put right since its recipient read it; `data` reads it anew."""
+
+    referral: UUID
+    at: AwareDatetime
+    data: str
+
+
+class DataChangePage(Shape):
+    """One page, oldest first; `next` is the cursor of the following one."""
+
+    data_changes: tuple[DataChange, ...]
+    next: str | None = None
+
+
 class EffectBody(Shape):
     """What the recipient did: a code of `withdrawal_effect` other than `pending`."""
 

@@ -1,4 +1,4 @@
-"""What services ask of delivery: content for a recipient that reads it, and requests to erase."""
+"""What services ask of delivery: content for who reads it, what is to be erased or read anew."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -75,6 +75,25 @@ class EffectResult:
     request: ErasureState | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChangedQuery:
+    """One page of what a recipient read and was put right since, oldest first."""
+
+    to_org: str
+    after: tuple[datetime, UUID] | None = None
+    limit: int = 50
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Changed:
+    """A referral whose data its recipient has yet to read anew."""
+
+    referral_ref: UUID
+    at: datetime
+    mark: int
+    """Tells this change from others of the referral, for the time that its reader may know."""
+
+
 class Delivery(Protocol):
     """Takes content to recipients; reads by a recipient go through the same authorisation."""
 
@@ -83,6 +102,9 @@ class Delivery(Protocol):
 
     async def erasures(self, items: Sequence[ErasureQuery]) -> list[list[ErasureState]]:
         """Pages of requests to erase."""
+
+    async def changed(self, items: Sequence[ChangedQuery]) -> list[list[Changed]]:
+        """Pages of what recipients have yet to read anew."""
 
     async def report_effects(self, items: Sequence[EffectReport]) -> list[EffectResult]:
         """Take each answer of a recipient once, with its leaf and event; a repeat changes nothing.
