@@ -2,15 +2,20 @@
 
 import json
 import re
+from datetime import UTC, datetime
+from uuid import uuid4
 
 import pytest
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from connectors.webhook.mapping import ALLOWED, Note, to_event
 from schemas.codes import code_lists
 from services.gateway.documents.app import asyncapi_of, openapi_of
 from services.gateway.documents.coded import _OTHERWISE, _OWN
+from services.gateway.documents.openapi import JSON
 from services.gateway.documents.refusals import applying, kind_of
+from services.gateway.documents.requests import _bodies, request_of
 from services.gateway.operation import ETAG, IF_MATCH, IF_NONE_MATCH, Operation
 from services.kit.errors import catalogue
 from tests.support.bundles import full_bundle
@@ -81,6 +86,48 @@ def test_a_referral_as_it_is_sent_has_the_schema_of_the_document() -> None:
     validator.validate(sent)
     for part in ("case", "person", "consent", "referral"):
         assert not validator.is_valid({**sent, part: {**sent[part], "zzqx": 1}})
+
+
+def test_every_body_of_json_has_an_example_of_its_schema() -> None:
+    document = openapi_of(OPERATIONS, "https://cauce.example")
+    seen = 0
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            for media, content in operation.get("requestBody", {}).get("content", {}).items():
+                if "json" in media:
+                    schema = {**content["schema"], "components": document["components"]}
+                    OAS31Validator(schema).validate(content["example"])
+                    seen += 1
+                else:
+                    assert "example" not in content, (method, path)
+    assert seen > 20
+    bodies = {f"{one.method} {one.path}" for one in OPERATIONS if request_of(one, JSON) is not None}
+    assert set(_bodies()) <= bodies
+
+
+def test_the_referrals_of_the_examples_are_good_ones_and_say_the_same() -> None:
+    bundle, native = (_bodies()[name] for name in ("POST /fhir", "POST /v1/referrals"))
+    assert twin(bundle, now=datetime(2026, 1, 15, 15, tzinfo=UTC)) == native
+
+
+def test_what_a_webhook_says_has_the_schema_of_the_document() -> None:
+    messages = asyncapi_of("https://cauce.example")["components"]["messages"]
+    for kind, members in ALLOWED.items():
+        sample: dict[str, str | int] = dict.fromkeys(members, "recipient")
+        if "version" in members:
+            sample["version"] = 3
+        note = Note(
+            mark=uuid4(),
+            type=kind,
+            subject=str(uuid4()),
+            at=datetime.now(UTC),
+            href="https://cauce.example/v1/referrals/1",
+            said=sample,
+        )
+        validator = OAS31Validator(messages[kind]["payload"])
+        event = json.loads(to_event(note, "/cauce/cell-demo"))
+        validator.validate(event)
+        assert not validator.is_valid({**event, "data": {**event["data"], "zzqx": 1}})
 
 
 def test_every_coded_field_names_a_list_that_is_served() -> None:

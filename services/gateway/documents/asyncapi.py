@@ -24,6 +24,18 @@ WEBHOOK_TYPES: Final = {
 }
 """CloudEvents type → what it tells."""
 _TEXT: Final = {"type": "string"}
+_DATA: Final[Json] = {
+    "capacity": {**_TEXT, "description": "Code of `capacity_status`"},
+    "due": {**_TEXT, "format": "date"},
+    "href": {**_TEXT, "format": "uri", "description": "Where the rest is read, with a token"},
+    "id": {**_TEXT, "description": "The receiver's own id of what it is about"},
+    "owed_by": {**_TEXT, "enum": ["recipient", "sender"]},
+    "referral": {**_TEXT, "format": "uuid"},
+    "stage": {**_TEXT, "description": "Code of `answer_stage`"},
+    "status": _TEXT,
+    "version": {"type": "integer", "minimum": 0},
+}
+"""Members of a webhook's `data`."""
 
 
 def document(public_url: str, version: str) -> Json:
@@ -167,7 +179,8 @@ def _cloud_event(name: str) -> Json:
             "subject": {**_TEXT, "description": "The receiver's own id"},
             "data": {
                 "type": "object",
-                "properties": {m: {} for m in sorted({"id", "href", *ALLOWED[name]})},
+                "properties": {m: _DATA[m] for m in sorted({"id", "href", *ALLOWED[name]})},
+                "required": ["href", "id"],
                 "additionalProperties": False,
             },
         },

@@ -16,6 +16,7 @@ from services.gateway.auth.domain import SCOPES_OF_ROLE, allowed
 from services.gateway.documents import shapes
 from services.gateway.documents.coded import coded
 from services.gateway.documents.refusals import Row, applying, example_name, examples, kind_of
+from services.gateway.documents.requests import request_of
 from services.gateway.operation import ETAG, IF_NONE_MATCH, PREFER, Operation, Parameter
 
 Json = dict[str, Any]
@@ -23,6 +24,7 @@ Json = dict[str, Any]
 _REF: Final = "#/components/schemas/{model}"
 _NAMED: Final = re.compile(r"'#/components/schemas/([^']+)'")
 _SECURITY: Final = "smart"
+JSON: Final = "application/json"
 _MORE_HEADERS: Final[Mapping[int, tuple[str, ...]]] = {
     401: ("WWW-Authenticate",),
     409: ("Retry-After",),
@@ -162,6 +164,9 @@ def _operation(one: Operation, models: _Models) -> Json:
     }
     body = _body(one, models)
     if body is not None:
+        for media, content in body.items():
+            if (example := request_of(one, media)) is not None:
+                content["example"] = example
         made["requestBody"] = {"required": True, "content": body}
     return made
 
@@ -205,13 +210,13 @@ def _body(one: Operation, models: _Models) -> Json | None:
     if one.method == "PATCH":
         return {"application/json-patch+json": {"schema": _ref("JsonPatch")}}
     if isinstance(one.request, str):
-        schema = {"schema": _ref(shapes.fhir_name(one.request))}
-        return {"application/fhir+json": schema, "application/json": schema}
+        schema = _ref(shapes.fhir_name(one.request))
+        return {media: {"schema": schema} for media in ("application/fhir+json", JSON)}
     if one.request is not None:
         return {"application/json": {"schema": models.of[one.request, "validation"]}}
     if one.method in ("POST", "PUT") and not one.path.split("/")[-1].startswith("$"):
-        anything: Json = {"schema": {}}  # a dry run reports even of what is no object
-        return {"application/json": anything, "application/fhir+json": anything}
+        # a dry run reports even of what is no object
+        return {media: {"schema": {}} for media in ("application/fhir+json", JSON)}
     return None
 
 
@@ -263,7 +268,8 @@ def _success(one: Operation, models: _Models) -> Json:
 
 def _refusal(one: Operation, rows: Sequence[Row]) -> Json:
     kind, status = kind_of(one), rows[0].http
-    headers = _of(*_REFUSAL_HEADERS[kind], *_MORE_HEADERS.get(status, ()))
+    more = _MORE_HEADERS.get(status, ()) if kind in ("fhir", "native") else ()
+    headers = _of(*_REFUSAL_HEADERS[kind], *more)
     media, schema = shapes.REFUSALS[kind]
     told = ", ".join(sorted({f"`{row.code}`/`{row.rule}`" for row in rows}))
     content: Json = {"schema": _ref(schema)}
@@ -272,7 +278,7 @@ def _refusal(one: Operation, rows: Sequence[Row]) -> Json:
         content["examples"] = {n: {"$ref": f"#/components/examples/{n}"} for n in names}
     return {
         "description": f"Refused: {told}",
-        "headers": {} if kind == "registry" else headers,
+        "headers": headers,
         "content": {media: content},
     }
 

@@ -130,6 +130,7 @@ def resource(name: str) -> Json:
         "description": f"FHIR R4B {name}",
         "properties": {"resourceType": {"const": name}, "id": _TEXT},
         "required": ["resourceType"],
+        "additionalProperties": True,
     }
     if name == "OperationOutcome":
         made["properties"]["issue"] = {"type": "array", "items": {"type": "object"}, "minItems": 1}
