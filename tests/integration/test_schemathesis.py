@@ -80,8 +80,6 @@ async def _prepare(edge: Hub, pg: Databases, kafka: Kafka, keys: dict[str, bytes
             "/v1/cases/{id}/commands": sent["case"],
             "/v1/consents/{id}": sent["consent"],
             "/v1/consents/{id}/withdrawals": sent["consent"],
-            "/v1/cases/{id}": sent["case"],
-            "/v1/cases/{id}/commands": sent["case"],
             "/v1/codelists/{enum}": "priority",
             "/v1/directory/services/{id}": "mixta-casa",
             "/v1/directory/services/{id}/capacity": "mixta-casa",
