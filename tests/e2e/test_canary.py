@@ -105,14 +105,15 @@ def test_the_traffic_was_what_it_should_be(run: Run) -> None:
 def test_the_native_traffic_was_what_it_should_be(run: Run) -> None:
     statuses = {what: Counter(sent.status for sent in all_) for what, all_ in run.others.items()}
     assert statuses["native referral"] == {201: 7}
-    assert statuses["data"] == {200: 7}
+    assert statuses["data"] == {200: 8}
+    assert statuses["case put right"] == {200: 1, 409: 1}
     assert statuses["search own"] == {200: 1}
     for what in ("subscription", "abort", "taken back"):
         assert statuses[what][201] > 0, what
     for what in ("command", "consent", "entry", "capacity", "proposal", "indicator",
                  "erasure", "validate", "hook good", "disclosures"):  # fmt: skip
         assert statuses[what][200] > 0, what
-    refused = ("native field", "native raw", "native path", "hook", "subscription part",
+    refused = ("native field", "native raw", "native path", "hook", "subscription part", "case",
                "subscription query", "abort part", "search", "search query")  # fmt: skip
     for what in refused:
         assert statuses[what].total() > statuses[what][200], what
@@ -225,7 +226,10 @@ def test_webhooks_and_subscribers_are_told_nobody(run: Run, scanner: Scanner) ->
         assert "cauce.referral.status_changed" in kinds
         clean(scanner, f"told /in/{org}", f"told /told/{org}")
     kinds = {body["type"] for body in run.clinic.bodies(f"/in/{CLINIC}")}
-    assert {"cauce.referral.sent", "cauce.referral.revoked", "cauce.erasure.requested"} <= kinds
+    assert {
+        "cauce.referral.sent", "cauce.referral.revoked", "cauce.referral.data_changed",
+        "cauce.erasure.requested",
+    } <= kinds  # fmt: skip
 
 
 def test_what_the_clinic_reads_under_a_grant_does_hold_identities(

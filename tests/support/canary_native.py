@@ -5,6 +5,7 @@ subscriptions, abort Tasks and searches are in `canary_others`. The fields come 
 the product, so that a new one is carried too.
 """
 
+import asyncio
 import copy
 import json
 from collections.abc import Awaitable, Callable, Iterator
@@ -16,6 +17,7 @@ from uuid import uuid4
 from pydantic import BaseModel
 
 from connectors.sdk.types import Submission
+from services.gateway.cases.models import CaseCommandBody
 from services.gateway.consents.models import RenewalBody, WithdrawalBody
 from services.gateway.hooks.models import CommandData, EffectData, Message
 from services.gateway.native.models import CommandBody, EffectBody
@@ -202,6 +204,37 @@ class Native:
             await self.call("data", "GET", f"/v1/referrals/{name}/data", disclosed=True)
             for name in names
         ]
+
+    async def case(self, case: str, theirs: str) -> None:
+        """A case put right with somebody in each field, and who reads it read anew; its end."""
+        path, word = f"/v1/cases/{case}", self.traffic.word
+
+        async def command(body: Any, at: Place) -> Sent:
+            key = {"Idempotency-Key": f"{word('case key')}-{uuid4()}"}
+            where = f"{path}/commands"
+            return await self.call("case", "POST", where, body, org="ong-norte", headers=key)
+
+        async def version() -> int:
+            shown = (await self.call("case read", "GET", path, org="ong-norte")).json()
+            return int(shown["version"])
+
+        right = {"command": "update", "expected_version": await version()}
+        await every_field(self.traffic, "case field", CaseCommandBody, right, command)
+        planted = self.body()
+        made = {name: planted["person"][name] for name in ("names", "telecom", "addresses")}
+        right |= {"expected_version": await version(), "person": made}
+        taken = await command(right, ())
+        self.others["case put right"] = [taken, await command(right, ())]
+        await self.call("case", "GET", f"/v1/cases/{word('case path')}", org="ong-norte")
+        for _ in range(100):
+            changed = await self.call("data changes", "GET", "/v1/data-changes")
+            if theirs in changed.answer.decode():
+                break
+            await asyncio.sleep(0.1)
+        await self.call("data", "GET", f"/v1/referrals/{theirs}/data", disclosed=True)
+        for name, more in (("close", {"closure_reason": "moved"}), ("reopen", {})):
+            body = {"command": name, "expected_version": await version(), **more}
+            await command(body, ())
 
     async def consents(self, consent: str) -> None:
         """New versions and withdrawals, with somebody in each field, then the whole taken back."""

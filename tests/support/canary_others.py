@@ -202,6 +202,7 @@ async def drive_others(native: Native, clinic: Clinic) -> None:
     good = await native.hooks(theirs[1:4])
     native.others["hook good"] = good
     await others.aborts(mine[4], mine[6])
+    await native.case(answers[3]["case"]["id"], theirs[3])
     person = native.sent[0]["person"]["identifiers"][0]
     await others.searches(person["system"], person["value"])
     await others.directory()
