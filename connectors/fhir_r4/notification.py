@@ -25,11 +25,14 @@ OPERATION: Final = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Happened:
-    """One numbered event: its instant as the reader may know it, and the reader's Task."""
+    """One numbered event: its instant as the reader may know it, and the reader's Task.
+
+    Without a Task it is about something that the reader was never told of, and only has a number.
+    """
 
     number: int
     at: str
-    task: UUID
+    task: UUID | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,17 +71,14 @@ def status_of(standing: Standing, kind: Kind, events: Sequence[Happened] = ()) -
 
 
 def _event(standing: Standing, event: Happened) -> Resource:
-    return {
-        "name": "notification-event",
-        "part": [
-            {"name": "event-number", "valueString": str(event.number)},
-            {"name": "timestamp", "valueInstant": event.at},
-            {
-                "name": "focus",
-                "valueReference": {"reference": f"{standing.url}/Task/{event.task}"},
-            },
-        ],
-    }
+    part: list[Resource] = [
+        {"name": "event-number", "valueString": str(event.number)},
+        {"name": "timestamp", "valueInstant": event.at},
+    ]
+    if event.task is not None:
+        reference = {"reference": f"{standing.url}/Task/{event.task}"}
+        part.append({"name": "focus", "valueReference": reference})
+    return {"name": "notification-event", "part": part}
 
 
 def notification(

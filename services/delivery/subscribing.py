@@ -1,8 +1,9 @@
 """Calls subscribers: handshake, heartbeat, and what happened, in order and from where it stopped.
 
-It guards that nothing is sent before a handshake succeeded, that a notification holds ids alone and
-is signed, that the partner is active and its endpoint an address we may call, and that an endpoint
-which does not answer within the horizon ends in `error`, from where only its owner takes it back.
+It guards that nothing is sent before a handshake succeeded, that a notification holds ids alone,
+those of what its receiver may hear of (`hearing`), and is signed, that the partner is active and
+its endpoint an address we may call, and that an endpoint which does not answer within the horizon
+ends in `error`, from where only its owner takes it back.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from connectors.fhir_r4.notification import Happened, Kind
 from connectors.sdk.errors import ConnectorError, Reject, Retry
 from connectors.webhook.signing import SigningError, signed_headers
 from services.delivery import subscriptions as log
+from services.delivery.hearing import kept_from
 from services.delivery.subscriptions import Due
 from services.delivery.worker import Parts
 from services.kit.aliases import alias
@@ -30,6 +32,8 @@ from services.kit.subscriptions import SETTLE_SECONDS, Subscription, Subscriptio
 EVERY_SECONDS: Final = 0.25
 DROP_SECONDS: Final = 15.0
 AT_ONCE: Final = 16
+AFTER_JUDGEMENT: Final = 1.5
+"""Within how many seconds after consent was asked the notification is written, or not at all."""
 HANDSHAKES: Final = 4
 """Tries of a handshake before the subscription is in error."""
 HORIZON: Final = timedelta(hours=24)
@@ -90,15 +94,17 @@ async def _call(parts: Parts, sub: Subscription, item: Due) -> None:
             else []
         )
     last = events[-1].number if events else item.sent_number
+    until = time.monotonic() + AFTER_JUDGEMENT
+    kept = await kept_from(parts, sub.org, {e.referral_ref for e in events if e.referral_ref})
     happened = [
         Happened(
             number=e.number,
             at=_instant(e.at),
-            task=alias(parts.frame.alias_key, "task", e.referral_ref, sub.org),
+            task=_task(parts, None if e.referral_ref in kept else e.referral_ref, sub.org),
         )
         for e in events
     ]
-    fault = await _send(parts, sub, item, kind, happened, last)
+    fault = await _send(parts, sub, item, kind, happened, last, until)
     if fault is None:
         if events:
             step("subscription.sent")
@@ -125,6 +131,7 @@ async def _send(
     kind: Kind,
     events: list[Happened],
     last: int,
+    until: float,
 ) -> tuple[str, str] | None:
     """The state and the fault after it failed; None when it was taken."""
     standing = notification.Standing(
@@ -145,7 +152,9 @@ async def _send(
             "Content-Type": "application/fhir+json",
             **signed_headers(parts.links.hook_keys.own(), mark, now, body),
         }
-        answer = await parts.links.http.send("POST", sub.endpoint, headers=headers, body=body)
+        answer = await parts.links.http.send(
+            "POST", sub.endpoint, headers=headers, body=body, deadline=until
+        )
         _check(answer.status)
     except Reject as error:
         return "off", error.rule
@@ -178,6 +187,12 @@ async def _failed(parts: Parts, item: Due, state: str, fault: str) -> None:
             conn, item.subscription_id, item.version, state=state, fault=fault, wait=wait
         )
     parts.log.info("subscription-not-told", state=state, rule=fault, attempt=item.attempts + 1)
+
+
+def _task(parts: Parts, referral_ref: UUID | None, org: str) -> UUID | None:
+    if referral_ref is None:
+        return None
+    return alias(parts.frame.alias_key, "task", referral_ref, org)
 
 
 def _instant(at: datetime) -> str:

@@ -61,8 +61,8 @@ select subscription_id, version, state, last_number, sent_number, attempts, hear
    and state in ('requested', 'active')
 """
 _EVENTS: Final = """
-select number, referral_ref, at from delivery.subscription_event
- where subscription_id = $1 and number > $2 order by number limit $3
+select number, referral_ref, at
+  from delivery.subscription_events($1, $2::bigint + 1, 9223372036854775807, $3)
 """
 _DONE: Final = """
 update delivery.subscription
@@ -105,10 +105,10 @@ class Due:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Noted:
-    """One event of a subscription's log."""
+    """One event of a subscription's log; about nothing where the subscriber may not know."""
 
     number: int
-    referral_ref: UUID
+    referral_ref: UUID | None
     at: datetime
 
 

@@ -50,7 +50,8 @@ class Native(Agency):
             body = orjson.loads(await answer.read() or b"{}")
             if answer.status == 401:
                 await self._tokens.token(self._live(), fresh=True)
-            return (503 if body.get("code") == "in-progress" else answer.status), body
+            running = any(f["code"] == "in-progress" for f in body.get("faults", ()))
+            return (503 if running else answer.status), body
 
     async def submit(self, body: Any) -> dict[str, Any]:
         """Send one native referral until the hub answers for good."""

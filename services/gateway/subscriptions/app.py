@@ -279,6 +279,11 @@ class Subscriptions:
             render.searchset([told], f"{self._url}/Subscription/{told['id']}/$status", None)
         )
 
+    def _task(self, referral_ref: UUID | None, org: str) -> UUID | None:
+        if referral_ref is None:
+            return None
+        return alias(self._alias_key, "task", referral_ref, org)
+
     async def events(self, call: Call) -> Response:
         """`$events`."""
         given = paging.singles(call.request.query_params.multi_items())
@@ -292,7 +297,7 @@ class Subscriptions:
             Happened(
                 number=event.number,
                 at=_instant(event.at),
-                task=alias(self._alias_key, "task", event.referral_ref, call.org),
+                task=self._task(event.referral_ref, call.org),
             )
             for event in found
         ]

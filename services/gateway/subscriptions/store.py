@@ -48,10 +48,10 @@ _COUNT: Final = "select count(*) from gateway.subscription where org = $1 and de
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Event:
-    """One event of a subscription's log."""
+    """One event of a subscription's log; about nothing where the subscriber may not know."""
 
     number: int
-    referral_ref: UUID
+    referral_ref: UUID | None
     version: int
     at: datetime
 
