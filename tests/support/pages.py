@@ -47,7 +47,7 @@ for file in map(str.strip, sys.stdin):
 """
 _Execute = Callable[[str, Path], list[str]]
 _ARGV: Final = {
-    "sh": ("bash", "-e", "-o", "pipefail", "-c", _SHELL),
+    "sh": ("bash", "-e", "-u", "-o", "pipefail", "-c", _SHELL),
     "python": (sys.executable, "-c", _PYTHON),
 }
 
