@@ -137,6 +137,7 @@ def test_every_operation_was_called_and_some_of_each_kind_went_through(given: Gi
     assert set(given.done.sent) == known
     assert {200, 201, 400, 401, 404, 412, 422} <= set(given.done.statuses)
     assert given.done.statuses.total() > 500
+    assert len(given.done.refusals) > 30
     assert not [status for status in given.done.statuses if not 200 <= status < 500]
 
 

@@ -6,10 +6,11 @@ Schemathesis reads: ids of things that the caller has, and bodies that go throug
 
 import copy
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 import schemathesis
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
@@ -43,10 +44,18 @@ CONFIG: dict[str, Any] = {
             "phases": {"coverage": {"enabled": False}},
             "generation": {"max-examples": 20},
         }
-        for name in ("POST /fhir/", "POST /v1/referrals")
+        for name in (
+            "POST /fhir/",
+            "POST /hooks/{org}",
+            "POST /v1/cases/{id}/commands",
+            "POST /v1/consents",
+            "POST /v1/indicators",
+            "POST /v1/referrals",
+            "PUT /v1/directory/services/{id}",
+        )
     ],
 }
-"""Of the widest body a sample is sent, not each of a thousand ways to be wrong."""
+"""Of the widest bodies a sample is sent, not each of hundreds of ways to be wrong."""
 
 
 @dataclass
@@ -56,6 +65,7 @@ class Probe:
     findings: list[str] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
     sent: Counter[str] = field(default_factory=Counter)
+    refusals: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
 def furnished(document: Any, ids: Mapping[str, str], bodies: Mapping[str, Any]) -> Any:
@@ -74,6 +84,16 @@ def furnished(document: Any, ids: Mapping[str, str], bodies: Mapping[str, Any]) 
     return made
 
 
+def refusals(body: Any) -> Iterator[tuple[str, str]]:
+    """Code and rule of each reason in a refusal, whatever its shape."""
+    yield from ((one["code"], one["rule"]) for one in body.get("faults", ()))
+    for issue in body.get("issue", ()):
+        code, rule = (coding["code"] for coding in issue["details"]["coding"])
+        yield code, rule
+    if "error_rule" in body:
+        yield body["error"], body["error_rule"]
+
+
 def probe(document: Any, url: str, token: str) -> Probe:
     """Call the hub at `url` with what follows from the document."""
     config = SchemathesisConfig.from_dict(CONFIG)
@@ -81,24 +101,32 @@ def probe(document: Any, url: str, token: str) -> Probe:
     schema.config.update(base_url=url, headers={"Authorization": f"Bearer {token}"})
     found = Probe()
     for event in from_schema(schema).execute():
-        _take(found, event)
+        _take(found, event, document)
     found.findings = sorted(set(found.findings))
     return found
 
 
-def _take(found: Probe, event: Any) -> None:
+def _take(found: Probe, event: Any, document: Any) -> None:
     if isinstance(event, events.NonFatalError):
         found.findings.append(f"{event.label}: {event.value}")
     elif isinstance(event, events.FatalError):
         raise event.exception
     elif isinstance(event, events.ScenarioFinished):
-        _scenario(found, event)
+        _scenario(found, event, document)
 
 
-def _scenario(found: Probe, event: events.ScenarioFinished) -> None:
+def _scenario(found: Probe, event: events.ScenarioFinished, document: Any) -> None:
+    method, _, path = (event.label or "").partition(" ")
+    answers = document["paths"][path][method.lower()]["responses"].values()
+    told = {(row["code"], row["rule"]) for one in answers for row in one.get("x-refusals", ())}
     for one in event.recorder.interactions.values():
         found.sent[event.label or ""] += 1
         found.statuses[one.response.status_code if one.response else 0] += 1
+        if one.response is not None and one.response.status_code >= 400:
+            for code, rule in refusals(orjson.loads(one.response.content)):
+                found.refusals[code, rule] += 1
+                if (code, rule) not in told:
+                    found.findings.append(f"{event.label}: not told: {code}/{rule}")
     for case, nodes in event.recorder.checks.items():
         for node in nodes:
             if node.failure_info is None:

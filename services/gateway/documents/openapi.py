@@ -280,6 +280,7 @@ def _refusal(one: Operation, rows: Sequence[Row]) -> Json:
         "description": f"Refused: {told}",
         "headers": headers,
         "content": {media: content},
+        "x-refusals": [{"code": row.code, "rule": row.rule} for row in rows],
     }
 
 
