@@ -1,7 +1,9 @@
 """Fixtures of every test that needs a server; unit and contract tests use none of them."""
 
+import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from services.console.local.keys import make_secrets
@@ -10,6 +12,15 @@ from services.console.local.postgres import Server
 from services.kit.settings import Settings
 from tests.support import servers
 from tests.support.hub import Hub, running_hub
+
+# How long a draw takes says what else the machine does; CI draws the same every time.
+hypothesis.settings.register_profile(
+    "cauce",
+    deadline=None,
+    derandomize="CI" in os.environ,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("cauce")
 
 
 @pytest.fixture(scope="session")

@@ -5,18 +5,27 @@ becomes a row of the refusal catalogue. What a value means is left to the rules 
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+import orjson
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationError,
+)
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from connectors.sdk.faults import Fault, Faults
-from connectors.sdk.strict import parse_strict
-from schemas.codes import is_code
+from schemas.codes import codes, is_code
 
 M = TypeVar("M", bound=BaseModel)
 _OURS: Final = re.compile(r"[a-z_0-9]{1,40}")
-_TYPES: Final = re.compile(r"_(type|parsing|from_float|attributes)$")
+_TYPES: Final = re.compile(r"_(type|from_float|attributes)$")
+Steps = tuple[str | int, ...]
 
 
 class Body(BaseModel):
@@ -37,36 +46,81 @@ class Shape(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def read_body(model: type[M], raw: bytes) -> M:
-    """The body as a model; Faults with every place that is wrong."""
-    return read(model, parse_strict(raw))
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Annotation of a text: a code of this list."""
+
+    enum: str
+
+    def __get_pydantic_core_schema__(self, kind: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(kind))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {**handler(schema), "enum": list(codes(self.enum))}
+
+    def _check(self, value: str) -> str:
+        if not is_code(self.enum, value):
+            raise PydanticCustomError("code", "no code of the list")
+        return value
 
 
-def read(model: type[M], document: dict[str, Any]) -> M:
-    """A parsed document as a model; Faults with every place that is wrong."""
-    found: list[Fault] = []
+def read(model: type[M], document: Mapping[str, Any], at: str = "") -> M:
+    """A parsed document as a model; Faults with every place that is wrong, within `at`."""
+    start = (at,) if at else ()
     try:
-        return model.model_validate(document)
+        # As JSON and strict: ids and times are texts, and nothing else becomes what it is not.
+        made = model.model_validate_json(orjson.dumps(document), strict=True)
     except ValidationError as error:
-        found = list(_faults(error))
+        found = list(_faults(error, start))
+    else:
+        found = [Fault("structure", place, "null-value") for place in _nulls(made, start)]
+        if not found:
+            return made
     raise Faults(found)  # raised out here: the validation error holds the document
 
 
-def _faults(error: ValidationError) -> Iterator[Fault]:
-    for one in error.errors(include_input=False, include_url=False, include_context=False):
-        place, kind = path(one["loc"]), one["type"]
+def _nulls(made: BaseModel, steps: Steps) -> Iterator[str]:
+    """Places of optional fields that were sent as null: what is not said is left out."""
+    for name in sorted(made.model_fields_set):
+        value = getattr(made, name)
+        here = (*steps, type(made).model_fields[name].alias or name)
+        if value is None:
+            yield path(here)
+        elif isinstance(value, BaseModel):
+            yield from _nulls(value, here)
+        elif isinstance(value, tuple):
+            for number, one in enumerate(value):
+                if isinstance(one, BaseModel):
+                    yield from _nulls(one, (*here, number))
+
+
+def _faults(error: ValidationError, start: Steps) -> Iterator[Fault]:
+    """The errors as faults; the document itself is looked at for null alone."""
+    errors = error.errors(include_url=False, include_context=False)
+    for one in errors:
+        if one["type"] == "too_short" and any(_within(e["loc"], one["loc"]) for e in errors):
+            continue  # it counts only items that are right
+        steps, kind = (*start, *one["loc"]), one["type"]
         if kind == "missing":
-            yield Fault("required", place, "element")
-        elif kind == "extra_forbidden":  # where it stands: its name is the partner's own text
-            yield Fault("structure", path(one["loc"][:-1]), "unknown-element")
-        elif kind in ("literal_error", "enum"):
-            yield Fault("code-invalid", place, "not-in-list")
+            yield Fault("required", path(steps), "element")
+        elif kind == "extra_forbidden":
+            yield Fault("structure", path(steps[:-1]), "unknown-element")
+        elif one["input"] is None:
+            yield Fault("structure", path(steps), "null-value")
+        elif kind in ("literal_error", "code"):
+            yield Fault("code-invalid", path(steps), "not-in-list")
         elif kind in ("too_long", "too_short"):
-            yield Fault("value-invalid", place, "item-count")
+            yield Fault("value-invalid", path(steps), "item-count")
         elif _TYPES.search(kind):
-            yield Fault("structure", place, "wrong-type")
+            yield Fault("structure", path(steps), "wrong-type")
         else:
-            yield Fault("structure", place, "bad-format")
+            yield Fault("structure", path(steps), "bad-format")
+
+
+def _within(inner: Steps, outer: Steps) -> bool:
+    return len(inner) > len(outer) and inner[: len(outer)] == outer
 
 
 def path(steps: Iterable[str | int]) -> str:
@@ -78,14 +132,3 @@ def path(steps: Iterable[str | int]) -> str:
         else:
             text += ("." if text else "") + (step if _OURS.fullmatch(step) else "?")
     return text
-
-
-def wrong_codes(enum: str, values: Iterable[str] | str | None, place: str) -> Iterator[Fault]:
-    """A fault for each value that is not in a code list."""
-    if isinstance(values, str):
-        if not is_code(enum, values):
-            yield Fault("code-invalid", place, "not-in-list")
-        return
-    for number, value in enumerate(values or ()):
-        if not is_code(enum, value):
-            yield Fault("code-invalid", f"{place}[{number}]", "not-in-list")

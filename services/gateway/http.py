@@ -16,8 +16,9 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from connectors.sdk.faults import Faults
-from connectors.sdk.strict import DEFAULT
+from connectors.sdk.strict import DEFAULT, parse_strict
 from services.gateway.auth.service import Access, Caller
+from services.gateway.bodies import M, read
 from services.gateway.operation import NATIVE_PATHS, Operation
 from services.kit.db import is_infrastructure_fault
 from services.kit.errors import Refused, language, outcome, problem
@@ -52,6 +53,10 @@ class Call:
         if kind not in types:
             raise Refused.of("media-type", "media-type")
         return await read_body(self.request)
+
+    async def read(self, model: type[M]) -> M:
+        """The body of a native request as a model; Faults with every place that is wrong."""
+        return read(model, parse_strict(await self.body(frozenset({JSON}))))
 
 
 Handler = Callable[[Call], Awaitable[Response]]

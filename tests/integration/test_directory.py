@@ -162,7 +162,7 @@ BAD = [
     ({"capacity_status": "full", "capacity_free": 2}, 422, "contradiction", "capacity_free"),
     ({"capacity_free": -1}, 400, "bad-format", "capacity_free"),
     ({"colour": "red"}, 400, "unknown-element", ""),
-    ({"name": None}, 400, "wrong-type", "name"),
+    ({"name": None}, 400, "null-value", "name"),
     (
         {"opening_hours": {**HOURS, "time_zone": "Mars/Olympus"}},
         422, "time-zone", "opening_hours.time_zone",

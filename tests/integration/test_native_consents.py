@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
@@ -155,7 +156,8 @@ async def test_more_needs_a_newer_date(world: World) -> None:
     [
         ({"expected_version": 99}, (409, ("conflict", "expected-version", "expected_version"))),
         ({"expected_version": "1"}, (400, ("structure", "wrong-type", "expected_version"))),
-        ({"renews": "nobody"}, (404, ("not-found", "resource", ""))),
+        ({"renews": str(UUID(int=7))}, (404, ("not-found", "resource", ""))),
+        ({"renews": "nobody"}, (400, ("structure", "bad-format", "renews"))),
         ({"other": 1}, (400, ("structure", "unknown-element", ""))),
     ],
 )
@@ -182,8 +184,11 @@ async def test_the_rules_of_a_renewal_are_those_of_the_first(world: World) -> No
     [
         ({"status": "given"}, ("code-invalid", "not-in-list", "status")),
         ({"items": {}}, ("structure", "wrong-type", "items")),
-        ({"items": []}, ("structure", "empty-value", "items")),
-        ({"items": [{}]}, ("required", "element", "items[0].to_org")),
+        ({"items": []}, ("value-invalid", "item-count", "items")),
+        (
+            {"items": [{"purpose": "case_management", "data_categories": ["contact"]}]},
+            ("required", "element", "items[0].to_org"),
+        ),
         (
             {"items": [{"to_org": RECIPIENT, "purpose": "fun", "data_categories": ["contact"]}]},
             ("code-invalid", "not-in-list", "items[0].purpose"),

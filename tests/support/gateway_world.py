@@ -156,7 +156,8 @@ class World:
         self, method: str, path: str, org: str | None, body: Any = None, **headers: str
     ) -> tuple[int, Any, dict[str, str]]:
         """A request; `None` for `org` sends no token. Underscores in header names are dashes."""
-        sent = {"Content-Type": "application/fhir+json"} if body is not None else {}
+        form = "application/json" if path.startswith("/v1/") else "application/fhir+json"
+        sent = {"Content-Type": form} if body is not None else {}
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         if org is not None:
             sent["Authorization"] = f"Bearer {self.tokens[org]}"

@@ -43,7 +43,8 @@ class Request:
         token = world.tokens[self.org] if self.token is None else self.token
         headers = {"Authorization": token and f"Bearer {token}"} if token else {}
         if self.body is not None:
-            headers["Content-Type"] = "application/fhir+json"
+            native = self.path.startswith("/v1/")
+            headers["Content-Type"] = f"application/{'' if native else 'fhir+'}json"
         raw = self.body if isinstance(self.body, bytes | None) else orjson.dumps(self.body)
         return world.url + self.path, headers | self.headers, raw
 

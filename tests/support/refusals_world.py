@@ -297,7 +297,9 @@ async def digest(world: World) -> Digest:
     vault, offsets, tables = await asyncio.gather(
         _tables(world.vault_admin, "vault/"), _offsets(world), _tables(world.admin, "")
     )
-    rows = await world.admin.fetch("select org, reasons from gateway.refusal order by at")
+    rows = await world.admin.fetch(
+        "select org, reasons from gateway.refusal order by at, org, reasons"
+    )
     refusals = tuple((r["org"], tuple(r["reasons"])) for r in rows)
     return Digest(tables | vault, offsets, refusals)
 

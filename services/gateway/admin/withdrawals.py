@@ -13,8 +13,7 @@ from starlette.routing import Route
 
 from services.gateway.admin.faults import FieldFault
 from services.gateway.admin.http import AdminRefused, Desk, json_body, text_of
-from services.gateway.consents.domain import Part
-from services.gateway.consents.writing import ENDS
+from services.gateway.consents.domain import ENDS, Part
 from services.kit.ports.consent import Consent, ConsentRecord, Withdrawal
 from services.kit.runtime import Runtime
 from services.kit.staff import StaffMember

@@ -12,13 +12,10 @@ from starlette.responses import Response
 
 from connectors.native.mapping import to_consent
 from connectors.sdk.inbound import Context
-from schemas.codes import is_code
 from services.gateway.consents import models
-from services.gateway.consents.domain import Part
-from services.gateway.consents.writing import ENDS, ConsentWriter
+from services.gateway.consents.writing import ConsentWriter
 from services.gateway.fhir import store
 from services.gateway.http import Call, native
-from services.gateway.native import reading
 from services.gateway.views import Views
 from services.kit.aliases import alias
 from services.kit.errors import Refused
@@ -48,28 +45,25 @@ class NativeConsents:
 
     async def renew(self, call: Call) -> Response:
         """`POST /v1/consents`."""
-        document = await reading.members(call, models.RenewalBody.model_fields)
-        target = await self._own(call, reading.text(document, "renews"))
-        expected = reading.number(document, "expected_version")
-        if "consent" not in document:
-            raise Refused.of("required", "element", "consent")
+        body = await call.read(models.Renewal)
+        target = await self._own(call, str(body.renews))
         frame = await self._views.frame()
         context = Context(call.org, self._clock(), self._zone, frame.base)
-        given = to_consent(document["consent"], context)
-        old = await self._writer.live(target.consent_ref, expected, "expected-version")
+        given = to_consent(body.consent, context)
+        old = await self._writer.live(target.consent_ref, body.expected_version, "expected-version")
         done = await self._writer.replace(old, given, org=call.org, key=_key(call))
         return await self._shown(call, target, await self._writer.held(target.consent_ref), done)
 
     async def withdraw(self, call: Call) -> Response:
         """`POST /v1/consents/{id}/withdrawals`."""
         target = await self._own(call, call.request.path_params["id"])
-        document = await reading.members(call, models.WithdrawalBody.model_fields)
-        status = document.get("status", "withdrawn")
-        if status not in ENDS:
-            raise Refused.of("code-invalid", "not-in-list", "status")
-        items = read_items(document)
+        body = await call.read(models.WithdrawalBody)
+        items = tuple(
+            (item.to_org, item.purpose, tuple(sorted(set(item.data_categories))))
+            for item in body.items or ()
+        )
         done = await self._writer.withdraw(
-            target.consent_ref, by_org=call.org, key=_key(call), status=status, items=items
+            target.consent_ref, by_org=call.org, key=_key(call), status=body.status, items=items
         )
         answer = {"effective_at": done.effective_at, "version": done.version}
         return native(answer, 201)
@@ -96,39 +90,6 @@ class NativeConsents:
         if call.request.method == "GET" and call.request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers={"etag": tag})
         return native(body, headers={"etag": tag})
-
-
-def read_items(document: Mapping[str, Any]) -> tuple[Part, ...]:
-    """The parts that are taken back; none: the whole."""
-    if "items" not in document:
-        return ()
-    items = document["items"]
-    if type(items) is not list:
-        raise Refused.of("structure", "wrong-type", "items")
-    if not items:
-        raise Refused.of("structure", "empty-value", "items")
-    return tuple(_item(one, f"items[{place}]") for place, one in enumerate(items))
-
-
-def _item(item: Any, at: str) -> Part:
-    if type(item) is not dict:
-        raise Refused.of("structure", "wrong-type", at)
-    if set(item) - set(models.WithdrawalItem.model_fields):
-        raise Refused.of("structure", "unknown-element", at)
-    for name in models.WithdrawalItem.model_fields:
-        if name not in item:
-            raise Refused.of("required", "element", f"{at}.{name}")
-    org, purpose, categories = item["to_org"], item["purpose"], item["data_categories"]
-    if type(org) is not str:
-        raise Refused.of("structure", "wrong-type", f"{at}.to_org")
-    if type(purpose) is not str or not is_code("purpose", purpose):
-        raise Refused.of("code-invalid", "not-in-list", f"{at}.purpose")
-    if type(categories) is not list or not categories:
-        raise Refused.of("structure", "wrong-type", f"{at}.data_categories")
-    for place, code in enumerate(categories):
-        if type(code) is not str or not is_code("data_category", code):
-            raise Refused.of("code-invalid", "not-in-list", f"{at}.data_categories[{place}]")
-    return org, purpose, tuple(sorted(set(categories)))
 
 
 def _view(record: ConsentRecord, consent_id: str, case_id: str) -> dict[str, Any]:

@@ -7,11 +7,15 @@ more needs a newer date. Storing is consent's, withdrawal too.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final, Literal, get_args
 
 from services.kit.ports.consent import ConsentRule
 
 Part = tuple[str, str, tuple[str, ...]]
 """(organisation, purpose, categories)."""
+End = Literal["withdrawn", "revoked", "invalidated"]
+"""How the whole of a consent may be taken back."""
+ENDS: Final = frozenset(get_args(End))
 
 
 @dataclass(frozen=True, slots=True)

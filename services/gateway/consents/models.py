@@ -1,12 +1,13 @@
 """Consents on the native surface, as models: the answers' shapes and the bodies' names."""
 
-from typing import Literal
+from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, Field
 
 from connectors.sdk.types import Consent
-from services.gateway.bodies import Shape
+from services.gateway.bodies import Body, Listed, Shape
+from services.gateway.consents.domain import End
 
 
 class ConsentItemView(Shape):
@@ -43,27 +44,35 @@ class ConsentView(Shape):
     """When nothing more leaves, where this answer is of a withdrawal."""
 
 
-class RenewalBody(Shape):
-    """The next version of a consent: given anew, or with less than before."""
+class Renewal(Body):
+    """The next version of a consent, its content not yet judged."""
 
     renews: UUID
     expected_version: int
-    consent: Consent
+    consent: dict[str, Any]
 
 
-class WithdrawalItem(Shape):
+class RenewalBody(Renewal):
+    """The next version of a consent: given anew, or with less than before."""
+
+    consent: Consent  # type: ignore[assignment]
+
+
+class WithdrawalItem(Body):
     """One part that is taken back."""
 
     to_org: str
-    purpose: str
-    data_categories: tuple[str, ...]
+    purpose: Annotated[str, Listed("purpose")]
+    data_categories: Annotated[
+        tuple[Annotated[str, Listed("data_category")], ...], Field(min_length=1)
+    ]
 
 
-class WithdrawalBody(Shape):
+class WithdrawalBody(Body):
     """What is taken back: the whole, or the parts in `items`."""
 
-    status: Literal["withdrawn", "revoked", "invalidated"] = "withdrawn"
-    items: tuple[WithdrawalItem, ...] = ()
+    status: End = "withdrawn"
+    items: Annotated[tuple[WithdrawalItem, ...], Field(min_length=1)] | None = None
 
 
 class WithdrawalAnswer(Shape):

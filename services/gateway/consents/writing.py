@@ -26,8 +26,6 @@ from services.kit.ports.consent import Consent, ConsentRecord, Withdrawal, Withd
 
 TRIES: Final = 3
 LIVE: Final = frozenset({"given", "renewed"})
-ENDS: Final = ("withdrawn", "revoked", "invalidated")
-"""How the whole of a consent may be taken back."""
 
 
 class ConsentWriter:

@@ -16,7 +16,6 @@ from starlette.responses import Response
 
 from connectors.sdk.faults import Fault
 from schemas.codes import is_code
-from services.gateway.bodies import read_body
 from services.gateway.directory import store
 from services.gateway.directory.domain import Filter, Scene, listed, matches, propose
 from services.gateway.directory.models import CapacityBody, EntryBody, NeedsBody
@@ -95,7 +94,7 @@ class DirectoryApi:
         """`PUT /v1/directory/services/{id}`."""
         await self._own(call)
         version = expected_version(call.request.headers.get("if-match"))
-        body = read_body(EntryBody, await call.body())
+        body = await call.read(EntryBody)
         _refuse(entry_faults(body))
         return await self._change(call, body.record(), version)
 
@@ -104,13 +103,13 @@ class DirectoryApi:
         await self._own(call)
         if_match = call.request.headers.get("if-match")
         version = None if if_match is None else expected_version(if_match)
-        body = read_body(CapacityBody, await call.body())
+        body = await call.read(CapacityBody)
         _refuse(capacity_faults(body))
         return await self._change(call, body.model_dump(mode="json"), version)
 
     async def propose(self, call: Call) -> Response:
         """`POST /v1/directory/proposals`."""
-        body = read_body(NeedsBody, await call.body())
+        body = await call.read(NeedsBody)
         _refuse(needs_faults(body))
         scene = Scene(
             source=call.caller.partner,

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from services.gateway.bodies import Body
+from services.gateway.bodies import Body, Listed
 from services.gateway.directory.domain import AGE_BANDS
 from services.gateway.directory.reasons import Needs
 
@@ -18,9 +18,16 @@ Line = Annotated[str, Field(min_length=1, max_length=160)]
 Country = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 Admin1 = Annotated[str, Field(pattern=r"^[A-Z]{2}-[A-Z0-9]{1,3}$")]
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")]
-Codes = Annotated[tuple[str, ...], Field(max_length=64)]
-Age = Annotated[int, Field(ge=0, le=120, strict=True)]
-Places = Annotated[int, Field(ge=0, le=100_000, strict=True)]
+Status = Annotated[str, Listed("capacity_status")]
+Service = Annotated[str, Listed("service_type")]
+Population = Annotated[str, Listed("population_type")]
+Group = Annotated[str, Listed("sex_age_group")]
+Specialisation = Annotated[str, Listed("service_specialisation")]
+Channel = Annotated[str, Listed("intake_channel")]
+Requirement = Annotated[str, Listed("special_requirement")]
+AtMost = Field(max_length=64)
+Age = Annotated[int, Field(ge=0, le=120)]
+Places = Annotated[int, Field(ge=0, le=100_000)]
 Clock = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$")]
 Zone = Annotated[str, Field(pattern=r"^[A-Za-z_+\-0-9/]{2,48}$")]
 
@@ -59,7 +66,7 @@ class AddressBody(Body):
 class CapacityBody(Body):
     """How full a service is, as of now."""
 
-    capacity_status: str
+    capacity_status: Status
     capacity_free: Places | None = None
 
 
@@ -67,24 +74,24 @@ class EntryBody(Body):
     """A whole entry; what is left out is unknown, or takes its default."""
 
     name: Name
-    service_types: Annotated[tuple[str, ...], Field(min_length=1, max_length=64)]
+    service_types: Annotated[tuple[Service, ...], Field(min_length=1, max_length=64)]
     country: Country
     admin1: Annotated[tuple[Admin1, ...], Field(max_length=64)] = ()
     age_min: Age | None = None
     age_max: Age | None = None
-    population_types: Codes = ()
-    population_served: Codes = ()
+    population_types: Annotated[tuple[Population, ...], AtMost] = ()
+    population_served: Annotated[tuple[Group, ...], AtMost] = ()
     languages: Annotated[tuple[Language, ...], Field(max_length=32)] = ()
-    capacity_status: str = "accepting"
+    capacity_status: Status = "accepting"
     capacity_free: Places | None = None
     opening_hours: HoursBody | None = None
     accepts_children_with_adult: bool | None = None
     gender_approach: bool | None = None
-    specialised_in: Codes = ()
-    intake_channels: Codes = ()
+    specialised_in: Annotated[tuple[Specialisation, ...], AtMost] = ()
+    intake_channels: Annotated[tuple[Channel, ...], AtMost] = ()
     response_time_hours: Annotated[int, Field(ge=1, le=720)] | None = None
-    directory_status: str = "active"
-    address_confidentiality: str = "partners_only"
+    directory_status: Annotated[str, Listed("directory_status")] = "active"
+    address_confidentiality: Annotated[str, Listed("address_confidentiality")] = "partners_only"
     address: AddressBody | None = None
     assured_date: date | None = None
 
@@ -117,16 +124,16 @@ class EntryList(Body):
 class NeedsBody(Body):
     """What is looked for: never a name, a document or a date of birth. Nothing of it is kept."""
 
-    service_type: str
+    service_type: Service
     country: Country | None = None
     admin1: Admin1 | None = None
     age: Age | None = None
-    age_band: str | None = None
-    population_type: str | None = None
-    sex_age_group: str | None = None
+    age_band: Annotated[str, Listed("age_band")] | None = None
+    population_type: Population | None = None
+    sex_age_group: Group | None = None
     languages: Annotated[tuple[Language, ...], Field(max_length=16)] = ()
-    special_requirements: Codes = ()
-    priority: str = "routine"
+    special_requirements: Annotated[tuple[Requirement, ...], AtMost] = ()
+    priority: Annotated[str, Listed("priority")] = "routine"
 
     def needs(self) -> Needs:
         """As the rules take it; an age in years goes before its band."""

@@ -11,35 +11,14 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from connectors.sdk.faults import Fault
-from services.gateway.bodies import wrong_codes
 from services.gateway.directory.models import CapacityBody, EntryBody, HoursBody, NeedsBody
 from services.kit.places import lies_in
 
-CODED: Final = (
-    ("service_types", "service_type"),
-    ("population_types", "population_type"),
-    ("population_served", "sex_age_group"),
-    ("capacity_status", "capacity_status"),
-    ("specialised_in", "service_specialisation"),
-    ("intake_channels", "intake_channel"),
-    ("directory_status", "directory_status"),
-    ("address_confidentiality", "address_confidentiality"),
-)
-NEEDED: Final = (
-    ("service_type", "service_type"),
-    ("age_band", "age_band"),
-    ("population_type", "population_type"),
-    ("sex_age_group", "sex_age_group"),
-    ("special_requirements", "special_requirement"),
-    ("priority", "priority"),
-)
 CLOSED: Final = frozenset({"full", "suspended"})
 
 
 def entry_faults(entry: EntryBody) -> Iterator[Fault]:
     """Every fault of an entry, by its field."""
-    for name, enum in CODED:
-        yield from wrong_codes(enum, getattr(entry, name), name)
     yield from _places(entry)
     if entry.age_max is not None and entry.age_max < (entry.age_min or 0):
         yield Fault("value-invalid", "age_max", "age-order")
@@ -50,10 +29,6 @@ def entry_faults(entry: EntryBody) -> Iterator[Fault]:
 
 def needs_faults(needs: NeedsBody) -> Iterator[Fault]:
     """Every fault of what is looked for."""
-    for name, enum in NEEDED:
-        value = getattr(needs, name)
-        if value is not None:
-            yield from wrong_codes(enum, value, name)
     place, country = needs.admin1, needs.country
     if place is not None and country is not None and not lies_in(place, country):
         yield Fault("value-invalid", "admin1", "admin1-of-country")
@@ -61,7 +36,6 @@ def needs_faults(needs: NeedsBody) -> Iterator[Fault]:
 
 def capacity_faults(capacity: CapacityBody) -> Iterator[Fault]:
     """Every fault of a capacity by itself."""
-    yield from wrong_codes("capacity_status", capacity.capacity_status, "capacity_status")
     yield from capacity_conflict(capacity.capacity_status, capacity.capacity_free)
 
 

@@ -14,7 +14,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from connectors.sdk.faults import Fault
-from services.gateway.bodies import read_body
 from services.gateway.http import Call, Surface, native
 from services.gateway.indicators import store
 from services.gateway.indicators.domain import CODE, row_faults
@@ -75,7 +74,7 @@ class Indicators:
 
     async def report(self, call: Call) -> Response:
         """Take the rows, or say every fault of each."""
-        rows, now = read_body(IndicatorsBody, await call.body()).rows, self._clock()
+        rows, now = (await call.read(IndicatorsBody)).rows, self._clock()
         orgs = frozenset(await self._partners.all())
         faults = _faults(rows, f"{now.astimezone(self._zone):%Y-%m}", orgs)
         if faults:

@@ -15,7 +15,6 @@ from typing import Final
 from uuid import UUID, uuid5
 
 from connectors.sdk.faults import Fault
-from services.gateway.bodies import wrong_codes
 from services.gateway.indicators.models import RowBody
 from services.kit.places import admin1_of, lies_in
 
@@ -75,10 +74,6 @@ def row_faults(row: RowBody, this_month: str, orgs: frozenset[str]) -> Iterator[
 
 def _place(row: RowBody) -> Iterator[Fault]:
     """A country of the region and, where it has parts, one of them."""
-    wrong = list(wrong_codes("country_r4v", row.country, "country"))
-    yield from wrong
-    if wrong:
-        return
     if row.admin1 is None:
         if admin1_of()[row.country]:
             yield Fault("required", "admin1", "element")

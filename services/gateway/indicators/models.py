@@ -4,10 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from services.gateway.bodies import Body
+from services.gateway.bodies import Body, Listed
 
-Count = Annotated[int, Field(ge=0, le=10_000_000, strict=True)]
-Dollars = Annotated[int, Field(ge=0, le=1_000_000_000, strict=True)]
+Count = Annotated[int, Field(ge=0, le=10_000_000)]
+Dollars = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,47}$")]
 Mechanism = Literal[
     "bank_account",
@@ -24,13 +24,13 @@ Mechanism = Literal[
 class RowBody(Body):
     """One row: an indicator of one month in one part of a country; the caller is who reports."""
 
-    country: str
+    country: Annotated[str, Listed("country_r4v")]
     admin1: Annotated[str, Field(pattern=r"^[A-Z]{2}-[A-Z0-9]{1,3}$")] | None = None
     month: Annotated[str, Field(pattern=r"^20[0-9]{2}-(0[1-9]|1[0-2])$")]
     sector: Name
     indicator_code: Name
     implementing_partner: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{2,31}$")] | None = None
-    cva: Annotated[bool, Field(strict=True)]
+    cva: bool
     cva_value: Dollars | None = None
     cva_mechanism: Mechanism | None = None
     output: Count | None = None
