@@ -126,7 +126,7 @@ class Clinic:
     async def _take_notification(self, request: web.Request) -> web.Response:
         said = values(orjson.loads(await request.read()))
         for event in said["events"]:
-            focus = str(event["focus"]).rpartition("/")[2]
+            focus = str(event.get("focus", "")).rpartition("/")[2]
             self._note("event", number=int(event["event-number"]), focus=focus)
         return web.Response(status=204)
 

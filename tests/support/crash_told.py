@@ -148,22 +148,33 @@ def _after_withdrawal(evidence: Evidence) -> Iterator[Violation]:
 
 
 def _numbers(evidence: Evidence) -> Iterator[Violation]:
-    """The subscription tells every change of its Tasks under numbers without gaps."""
+    """The subscription tells every change of its Tasks under numbers without gaps.
+
+    Of what was withdrawn before the recipient had it, numbers are told alone.
+    """
     focus_of: dict[int, set[str]] = defaultdict(set)
     for record in evidence.told:
         if record["kind"] == "event":
             focus_of[record["number"]].add(record["focus"])
-    for number in range(1, max(focus_of, default=0) + 1):
-        if len(focus_of[number]) != 1:
+    if not focus_of:
+        return
+    for number in range(1, max(focus_of) + 1):
+        if number not in focus_of or len(focus_of[number] - {""}) > 1:
             yield Violation("number-gap", str(number))
     told = Counter(name for names in focus_of.values() for name in names)
     sent = Counter(e.referral_ref for e in evidence.of(models.ReferralSent))
     meant = sent + Counter({ref: len(changes) for ref, changes in _changes(evidence).items()})
+    wanted = 0
     for ref, event in evidence.requested.items():
-        own = str(evidence.alias("task", ref, evidence.hook_org))
-        wanted = meant[ref] if ref in sent else 0  # what was never sent is its sender's alone
-        if event.to_org == evidence.hook_org and focus_of and told[own] != wanted:
+        if event.to_org != evidence.hook_org:
+            continue
+        count = meant[ref] if ref in sent else 0  # what was never sent is its sender's alone
+        wanted += count
+        named = told[str(evidence.alias("task", ref, evidence.hook_org))]
+        if named > count or (named < count and event.case_ref not in evidence.withdrawn):
             yield Violation("number-lost", str(ref))
+    if wanted != max(focus_of):
+        yield Violation("number-lost", f"{wanted} changes, numbered to {max(focus_of)}")
 
 
 def _reads(evidence: Evidence) -> Iterator[Violation]:

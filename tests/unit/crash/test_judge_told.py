@@ -70,6 +70,10 @@ def lose_number(told: Told) -> None:
     told.hooked.remove([r for r in told.hooked if r["kind"] == "event"][-1])
 
 
+def tell_a_number_alone(told: Told) -> None:
+    next(r for r in told.hooked if r["kind"] == "event")["focus"] = ""
+
+
 def read_without_leaf(told: Told) -> None:
     told.leaves = [x for x in told.leaves if x.kind != "disclosed" or "delivery_ref" in x.body]
 
@@ -127,7 +131,7 @@ PLANTS: dict[str, tuple[Plant, ...]] = {
     "note-twice": (announce_under_another_mark, tell_under_another_mark),
     "note-unmeant": (tell_who_did_it,),
     "number-gap": (skip_number, give_number_twice),
-    "number-lost": (lose_number,),
+    "number-lost": (lose_number, tell_a_number_alone),
     "read-unlogged": (read_without_leaf,),
     "hook-lost": (lose_hook,),
 }
@@ -155,6 +159,12 @@ def test_a_planted_fault_turns_the_judge_red(rule: str, plant: Plant) -> None:
     told = hooked_run()
     plant(told)
     assert rule in {violation.rule for violation in judge(told.evidence())}
+
+
+def test_of_what_was_withdrawn_a_number_may_be_told_alone() -> None:
+    told = hooked_run()
+    [r for r in told.hooked if r["kind"] == "event"][-1]["focus"] = ""
+    assert judge(told.evidence()) == []
 
 
 def test_every_rule_has_a_planted_fault() -> None:
