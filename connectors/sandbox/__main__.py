@@ -25,7 +25,7 @@ from connectors.sandbox.shelter_api import ShelterApi
 from connectors.sandbox.smart import TokenClient, TokenEndpoint
 
 SOURCE_SCOPE = (
-    "system/Task.crus system/ServiceRequest.crs system/Consent.crus system/Patient.cr "
+    "system/Task.crus system/ServiceRequest.crus system/Consent.crus system/Patient.cr "
     "system/Organization.rs system/HealthcareService.rs"
 )
 CLINIC_SCOPE = "system/Task.crus system/ServiceRequest.crs system/Consent.crus system/Patient.crs"

@@ -18,6 +18,7 @@ from services.kit.db import transaction
 from services.kit.leaf import append_leaves
 from services.kit.partners import Partner
 from services.kit.ports.referral import ReferralState
+from services.kit.steps import step
 from services.kit.subscriptions import Subscriptions
 
 GONE = "referral-closed"
@@ -48,6 +49,7 @@ async def _one(
         async with transaction(parts.pool) as conn:
             if await amendments.done(conn, [Done(holder, "queued", "amended")]):
                 await store.put(conn, [task])
+        step("amendment.queued")
     else:
         rule = await _forbids(parts, holder, task, state, partner)
         if rule is None:

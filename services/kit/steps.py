@@ -42,6 +42,8 @@ StepName = Literal[
     "command.given",
     "hook.taken",
     "hook.remembered",
+    "case.amended",
+    "amendment.queued",
     "keys.killed",
     "custody.sequenced",
     "custody.signed",

@@ -14,6 +14,7 @@ EXPECTED = {
     "late-leaf": {"no-intent"},
     "new-mark": {"no-intent"},
     "done-first": {"note-lost"},
+    "old-stays": {"not-put-right"},
 }
 STRIKES = {
     "no-key": "delivery.called",
@@ -21,7 +22,10 @@ STRIKES = {
     "late-leaf": "delivery.called",
     "new-mark": "announcement.sent",
     "done-first": "notice.recorded",
+    "old-stays": "case.amended",
 }
+LATER = {"old-stays": 4}
+"""How often the step is passed before, where the fault must have happened by then."""
 
 
 @pytest.fixture(params=sorted(PLANTS))
@@ -39,6 +43,7 @@ def test_a_planted_fault_turns_the_run_red(rig: Rig, planted: str) -> None:
     traffic.kinds = BY_HOOK if planted in {"new-mark", "done-first"} else BY_FHIR
     before = set(judge(rig.evidence(traffic)))
     with traffic:
-        assert rig.strike(Point(STRIKES[planted], plan.HUB), traffic)
+        nth = LATER.get(planted, 1)
+        assert rig.strike(Point(STRIKES[planted], plan.HUB), traffic, nth=nth)
     found = set(judge(rig.evidence(traffic))) - before
     assert {violation.rule for violation in found} >= EXPECTED[planted]

@@ -11,7 +11,15 @@ from datetime import datetime
 from uuid import UUID
 
 from schemas import models
-from tests.support.crash_seen import AGAIN, Evidence, Violation, identifiers, location, moment
+from tests.support.crash_seen import (
+    AGAIN,
+    RIGHT,
+    Evidence,
+    Violation,
+    identifiers,
+    location,
+    moment,
+)
 from tests.support.crash_told import TOLD_CHECKS, TOLD_RULES
 
 RULES = (
@@ -34,6 +42,8 @@ RULES = (
     "not-erased",
     "erasure-open",
     "answer-lost",
+    "change-lost",
+    "not-put-right",
     *TOLD_RULES,
 )
 
@@ -249,6 +259,25 @@ def _answers(evidence: Evidence) -> Iterator[Violation]:
                 yield Violation("answer-lost", str(ref))
 
 
+def _put_right(evidence: Evidence) -> Iterator[Violation]:
+    """A change that was answered stands on the topic once, and whoever has the old gets the new."""
+    changes = [e for e in evidence.of(models.CaseUpdated) if e.amended]
+    for (case, _), count in Counter((e.case_ref, e.version) for e in changes).items():
+        if count > 1:
+            yield Violation("twice", str(case))
+    changed = {e.case_ref for e in changes}
+    known = {str(evidence.alias("case", case, evidence.from_org)) for case in changed}
+    paths = {r["key"]: r["path"] for r in evidence.ledger if r["kind"] == "intent"}
+    for record in evidence.ledger:
+        if record["kind"] == "answer" and record["what"] == "put right":
+            name = paths[record["key"]].split("/")[3]
+            if record["status"] == 200 and name not in known:
+                yield Violation("change-lost", name)
+    for ref, languages in evidence.languages.items():
+        if evidence.requested[ref].case_ref in changed and RIGHT not in languages:
+            yield Violation("not-put-right", str(ref))
+
+
 CHECKS = (
     _topic,
     _ledger,
@@ -262,5 +291,6 @@ CHECKS = (
     _erasures,
     _facts,
     _answers,
+    _put_right,
     *TOLD_CHECKS,
 )

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from connectors.sdk.http import Http
-from services.delivery import announcing, authority, notifying, worker
+from services.delivery import amendments, announcing, authority, notifying, worker
 from services.delivery.domain import Outcome
 from services.kit.leaf import Leaf, append_leaves
 
@@ -65,6 +65,15 @@ def late_leaf() -> None:
     authority.Authority.authorise = then_written  # type: ignore[method-assign]
 
 
+def old_stays() -> None:
+    """Delivery does not hear of what was put right."""
+
+    async def deaf(*_: Any) -> None:
+        return None
+
+    amendments.record = deaf  # type: ignore[assignment]
+
+
 def new_mark() -> None:
     """Each announcement of a referral has an id of its own, a repeat too."""
     sent = announcing.Announcer.sent
@@ -92,6 +101,7 @@ PLANTS: dict[str, Callable[[], None]] = {
     "late-leaf": late_leaf,
     "new-mark": new_mark,
     "done-first": done_first,
+    "old-stays": old_stays,
 }
 
 

@@ -50,6 +50,10 @@ _WAITING = {
     "reports": """select count(*) from delivery.task
         where state in ('done', 'failed') and not confirmed and kind = 'content'""",
     "intents": "select count(*) from delivery.intent where state = 'open'",
+    "amendments": """select count(*) from delivery.amendment a join delivery.intent i
+        on i.case_ref = a.case_ref and i.vault_version < a.since_version and i.state <> 'not_sent'
+        where not exists (select from delivery.rectified r
+            where r.referral_ref = i.referral_ref and r.version >= a.version)""",
     "leaves": "select count(*) from custody.waiting",
     "notes": "select count(*) from delivery.notification where state = 'queued'",
     "numbers": "select count(*) from delivery.subscription where last_number > sent_number",

@@ -16,6 +16,8 @@ AliasOf = Callable[[str, UUID, str], UUID]
 
 AGAIN = frozenset({0, 401, 409, 429, 500, 502, 503, 504})
 """Answers after which the client does not know whether its request was taken."""
+RIGHT = "pt"
+"""The language of a person once it was put right; nobody speaks it before."""
 OVER = frozenset({"cancelled", "revoked", "expired", "rejected", "entered_in_error"})
 
 
@@ -111,6 +113,13 @@ class Evidence:
         return list(effects(self.partner, self.at_partner))
 
     @cached_property
+    def languages(self) -> dict[UUID, set[str]]:
+        """What the partner last took to be the languages of a referral's person."""
+        taken = (r for r in self.partner if r["kind"] == "effect" and not is_erasure(r))
+        pairs = zip(taken, self.effects, strict=True)
+        return {one.referral: spoken(record) for record, one in pairs if one.referral}
+
+    @cached_property
     def erased(self) -> dict[UUID, datetime]:
         """When the partner removed what it had of a referral."""
         found: dict[UUID, datetime] = {}
@@ -185,6 +194,15 @@ def effects(partner: Sequence[Record], known: dict[str, UUID]) -> Iterator[Effec
             referral=referral,
             first=any(place.startswith("Task/") for place in touched),
         )
+
+
+def spoken(record: Record) -> set[str]:
+    return {
+        coding["code"]
+        for resource in record["resources"]
+        for one in resource.get("communication", [])
+        for coding in one["language"]["coding"]
+    }
 
 
 def identifiers(resource: Record) -> list[Record]:

@@ -1,8 +1,8 @@
 """Clients of the agency while parts of the hub die: some send again until answered, some only once.
 
-Each client writes an fsynced ledger in the agency's format. Every case is of one of five kinds:
+Each client writes an fsynced ledger in the agency's format. Every case is of one of six kinds:
 by FHIR one referral, two in a row, or one whose consent is taken back soon after; natively, to the
-partner with a webhook, two in a row or one taken back.
+partner with a webhook, two in a row or one taken back; natively to the first, one put right soon.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ from connectors.sandbox.people import person
 from connectors.sandbox.samples import Sample
 from connectors.sandbox.smart import TokenClient
 from tests.support.crash_clinic import CLINIC
+from tests.support.crash_seen import RIGHT
 from tests.support.natives import twin
 
 SOON_SECONDS = 1.0
@@ -33,7 +34,7 @@ LATER_SECONDS = 20.0
 """Half of the withdrawals come while the referral is on its way (or something has just died), half
 when the recipient has it."""
 _FIRST_PERSON = 10_000
-BY_FHIR = ("one", "two", "withdrawn")
+BY_FHIR = ("one", "two", "withdrawn", "put right")
 BY_HOOK = ("native", "native withdrawn")
 """Kinds of cases: to the partner that is pushed to, to the one that is told by webhook."""
 
@@ -61,6 +62,13 @@ class Native(Agency):
         """Take back a consent natively."""
         path = f"/v1/consents/{consent}/withdrawals"
         return await self._write("withdraw", "POST", path, {"status": "withdrawn"}, str(uuid4()))
+
+    async def put_right(self, case: str) -> dict[str, Any]:
+        """Put right what a case says of the person."""
+        body = {"command": "update", "expected_version": 1, "person": {"languages": [RIGHT]}}
+        return await self._write(
+            "put right", "POST", f"/v1/cases/{case}/commands", body, str(uuid4())
+        )
 
 
 class Once(Native):
@@ -174,6 +182,7 @@ class Traffic:
             "one": self._one,
             "two": self._two,
             "withdrawn": self._withdrawn,
+            "put right": self._put_right,
             "native": self._native,
             "native withdrawn": self._native_withdrawn,
         }
@@ -215,6 +224,17 @@ class Traffic:
             )
             if (await agency.submit(twin(one.bundle())))["status"] != 201:
                 return
+
+    async def _put_right(self, agency: Native, chance: random.Random) -> None:
+        answer = await agency.submit(twin(self._sample().bundle()))
+        if answer["status"] == 201:
+            case = answer["body"]["case"]["id"]
+            self._later(self._correct(agency, case, chance.uniform(0, SOON_SECONDS)))
+
+    async def _correct(self, agency: Native, case: str, wait: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._struck.wait(), wait)
+        await agency.put_right(case)
 
     async def _native_withdrawn(self, agency: Native, chance: random.Random) -> None:
         sample = Sample(person=self._sample().person, to_org=CLINIC, entry=f"{CLINIC}-casa")

@@ -25,6 +25,7 @@ from services.gateway.intake.service import known_answer
 from services.kit.errors import Refused
 from services.kit.exchange import put_events
 from services.kit.leaf import append_leaves
+from services.kit.steps import step
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,6 +93,7 @@ class Changes:
             rectified = await self._rectifier.rectify(
                 given.org, given.case_ref, attempt, given.fields
             )
+            step("case.amended")
         return await self._commit(given, attempt, rectified)
 
     async def _commit(self, given: Given, attempt: UUID, rectified: Rectified | None) -> bytes:

@@ -127,6 +127,22 @@ def lose_answer(told: Told) -> None:
     told.change_event(models.ReferralStatusChanged, to_status="under_review")
 
 
+def lose_change(told: Told) -> None:
+    key, path = "right", f"/v1/cases/{uuid4()}/commands"
+    told.ledger.append({"kind": "intent", "what": "put right", "key": key, "path": path})
+    told.ledger.append({"kind": "answer", "what": "put right", "key": key, "status": 200})
+
+
+def leave_the_old(told: Told) -> None:
+    referral = next(iter(told.evidence().languages))
+    case = told.evidence().requested[referral].case_ref
+    standing = (models.Amended(first_version=1, vault_version=2),)
+    said = {"changed": ("languages",), "data_categories": ("pseudonymous_core",)}
+    told.publish(
+        30, models.CaseUpdated, case, version=2, case_status="open", amended=standing, **said
+    )
+
+
 PLANTS: dict[str, tuple[Callable[[Told], None], ...]] = {
     "topic-order": (misorder, leave_gap),
     "acceptance-lost": (lose_acceptance,),
@@ -147,6 +163,8 @@ PLANTS: dict[str, tuple[Callable[[Told], None], ...]] = {
     "not-erased": (keep_data,),
     "erasure-open": (leave_erasure_open, ask_to_erase_again),
     "answer-lost": (lose_answer,),
+    "change-lost": (lose_change,),
+    "not-put-right": (leave_the_old,),
 }
 
 
