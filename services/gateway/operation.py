@@ -29,6 +29,7 @@ MODEL_FAULTS: Final = (
     ("code-invalid", "not-in-list"),
     ("required", "element"),
     ("structure", "bad-format"),
+    ("structure", "null-value"),
     ("structure", "unknown-element"),
     ("structure", "wrong-type"),
     ("value-invalid", "item-count"),

@@ -11,10 +11,10 @@ from services.gateway.consents.api import NativeConsents
 from services.gateway.consents.writing import ConsentWriter
 from services.gateway.http import Surface
 from services.gateway.operation import (
-    BODY_FAULTS,
     ETAG,
     IDEMPOTENCY_KEY,
     IF_NONE_MATCH,
+    MODEL_FAULTS,
     NOT_FOUND,
     Operation,
 )
@@ -45,7 +45,7 @@ RENEW: Final = Operation(
     response=models.ConsentView,
     refusals=(
         NOT_FOUND,
-        *BODY_FAULTS,
+        *MODEL_FAULTS,
         *renewal("native"),
         ("conflict", "expected-version"),
     ),
@@ -62,11 +62,10 @@ WITHDRAW: Final = Operation(
     status=201,
     refusals=(
         NOT_FOUND,
-        *BODY_FAULTS,
+        *MODEL_FAULTS,
         ("already-inactive", "consent"),
         ("duplicate", "other-content"),
         ("not-found", "consent-item"),
-        ("structure", "empty-value"),
         ("transient", "unavailable"),
     ),
 )
