@@ -84,6 +84,7 @@ def test_a_referral_as_it_is_sent_has_the_schema_of_the_document() -> None:
     validator = OAS31Validator({**schema, "components": document["components"]})
     sent = twin(full_bundle(minor=True))
     validator.validate(sent)
+    assert not validator.is_valid({**sent, "case": {**sent["case"], "risk_level": None}})
     for part in ("case", "person", "consent", "referral"):
         assert not validator.is_valid({**sent, part: {**sent[part], "zzqx": 1}})
 

@@ -15,6 +15,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from services.gateway.auth.domain import SCOPES_OF_ROLE, allowed
 from services.gateway.documents import shapes
 from services.gateway.documents.coded import coded
+from services.gateway.documents.references import needed, without_null
 from services.gateway.documents.refusals import Row, applying, example_name, examples, kind_of
 from services.gateway.documents.requests import request_of
 from services.gateway.operation import ETAG, IF_NONE_MATCH, PREFER, Operation, Parameter
@@ -22,7 +23,6 @@ from services.gateway.operation import ETAG, IF_NONE_MATCH, PREFER, Operation, P
 Json = dict[str, Any]
 
 _REF: Final = "#/components/schemas/{model}"
-_NAMED: Final = re.compile(r"'#/components/schemas/([^']+)'")
 _SECURITY: Final = "smart"
 JSON: Final = "application/json"
 _MORE_HEADERS: Final[Mapping[int, tuple[str, ...]]] = {
@@ -107,7 +107,8 @@ class _Models:
     def __init__(self, wanted: Iterable[tuple[type[BaseModel], JsonSchemaMode]]) -> None:
         found, whole = models_json_schema(list(wanted), ref_template=_REF)
         self.of: Mapping[Any, Json] = found
-        self.defs: Json = coded(whole.get("$defs", {}))
+        sent = [schema for (_, mode), schema in found.items() if mode == "validation"]
+        self.defs: Json = coded(without_null(whole.get("$defs", {}), sent))
 
 
 def _models(operations: Iterable[Operation]) -> _Models:
@@ -129,15 +130,8 @@ def _together(*parts: Mapping[str, Json]) -> Json:
 
 
 def _used(paths: Json, shared: Json) -> Json:
-    """Of the shared schemas, those that a path needs, itself or through another."""
-    needed: dict[str, None] = {}
-    waiting = [str(paths)]
-    while waiting:
-        for name in _NAMED.findall(waiting.pop()):
-            if name not in needed:
-                needed[name] = None
-                waiting.append(str(shared[name]))
-    return {name: shared[name] for name in sorted(needed)}
+    """Of the shared schemas, those that a path needs."""
+    return {name: shared[name] for name in needed(paths, shared)}
 
 
 def _fhir(operations: Iterable[Operation]) -> Json:
