@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 _ON_THEIR_WAY: Final = """
 select referral_ref from delivery.task
  where referral_ref = any($1::uuid[]) and to_org = $2 and kind = 'content'
- group by referral_ref having not bool_or(state = 'done' or doubtful) order by referral_ref
+   and not delivery.reached($2, referral_ref)
+ group by referral_ref order by referral_ref
 """
 
 

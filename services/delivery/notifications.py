@@ -49,9 +49,7 @@ order by n
 _DUE: Final = """
 select n.notification_id, n.org, n.side, n.type, n.subject, n.version, n.status, n.stage,
        n.owed_by, n.at, n.attempts, n.created_at,
-       n.side = 'from' or exists (
-           select from delivery.task t where t.referral_ref = n.subject and t.to_org = n.org
-              and t.kind = 'content' and (t.state = 'done' or t.doubtful)) as knows
+       n.side = 'from' or delivery.reached(n.org, n.subject) as knows
   from unnest($1::text[], $2::int[]) p(org, free) cross join lateral (
     select * from delivery.notification w
      where w.org = p.org and w.state = 'queued' and w.next_at <= clock_timestamp()
@@ -61,7 +59,9 @@ select n.notification_id, n.org, n.side, n.type, n.subject, n.version, n.status,
               and e.seq < w.seq and e.state = 'queued')
        and (w.side = 'from' or not exists (
            select from delivery.task t where t.referral_ref = w.subject and t.to_org = w.org
-              and t.kind = 'content' and t.state in ('queued', 'claimed', 'held')))
+              and t.kind = 'content' and (t.state in ('queued', 'claimed', 'held') or exists (
+                  select from delivery.intent i
+                   where i.task_id = t.task_id and i.state = 'open'))))
      order by w.seq limit p.free) n
 """
 _END: Final = """

@@ -144,7 +144,15 @@ class Native:
             await self.validate(body, at)
             return await self.submit(body, "native field")
 
-        await every_field(self.traffic, "native field", Submission, self.body, wrong)
+        sample = self.body()
+
+        def another() -> Any:
+            made = copy.deepcopy(sample)  # another case's, of somebody else
+            for one in (made["case"]["requisition"], *made["person"]["identifiers"]):
+                one["value"] += f"-{uuid4()}"
+            return made
+
+        await every_field(self.traffic, "native field", Submission, another, wrong)
         for raw in self._malformed():
             for path in ("/v1/referrals", "/v1/validate", f"/v1/validate?format={raw[:3]!r}"):
                 sent = await self.traffic.call("POST", path, raw, what="native raw", headers=JSON)
