@@ -43,6 +43,8 @@ SLOW_SECONDS: Final = (0.0, 0.05, 0.3, 0.8, 1.3)
 READ_AFTER: Final = (0.0, 0.1, 0.5, 1.0)
 AIMED: Final = 0.7
 PATIENCE: Final = 15.0
+FROZEN_SECONDS: Final = 0.8
+"""A read that was checked right before is answered after it: so long, and it is still in time."""
 ABREAST: Final = 24
 
 
@@ -305,7 +307,7 @@ class HookFire:
                 await asyncio.to_thread(hub.wait_ready, plan.HUB)
             else:
                 hub.freeze(plan.HUB)
-                await asyncio.sleep(1.6)
+                await asyncio.sleep(FROZEN_SECONDS)
                 hub.thaw(plan.HUB)
             self.mode = "recovering"
 
