@@ -16,6 +16,7 @@ from services.gateway.documents.asyncapi import document as asyncapi
 from services.gateway.documents.openapi import document as openapi
 from services.gateway.http import Call, Handler, Surface, native
 from services.gateway.operation import ETAG, IF_NONE_MATCH, NOT_FOUND, Operation
+from services.gateway.registry.parameters import OF_PATH
 from services.kit.staff import StaffMember
 
 TAG: Final = "documents"
@@ -41,6 +42,7 @@ REGISTRY: Final = tuple(
         path=path,
         summary=summary,
         tag="schemas",
+        query=OF_PATH[path],
         refusals=(NOT_FOUND,) if "{" in path else (),
     )
     for path, summary in (

@@ -88,5 +88,29 @@ async def test_without_a_token_nothing_is_read() -> None:
     assert (status, body["error_code"]) == (401, 401)
 
 
-async def test_an_unknown_parameter_is_refused() -> None:
-    assert (await ask("/subjects", query=b"deleted=true"))[0] == 400
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        ("/subjects", b"colour=red"),
+        ("/subjects", b"deleted=perhaps"),
+        ("/subjects", b"offset=-1"),
+        ("/subjects", b"limit=-2"),
+        ("/subjects", b"limit=99999999"),
+        ("/subjects", b"limit=1&limit=2"),
+        ("/schemas/ids/1", b"deleted=true"),
+        ("/subjects/x/versions/1", b"limit=1"),
+    ],
+)
+async def test_a_parameter_without_meaning_is_refused(path: str, query: bytes) -> None:
+    assert (await ask(path, query=query))[0] == 400
+
+
+async def test_a_list_is_cut_as_a_confluent_client_asks() -> None:
+    _, every = await ask("/subjects")
+    assert (await ask("/subjects", query=b"deleted=False&deleted_only=false&limit=-1"))[1] == every
+    assert (await ask("/subjects", query=b"offset=1&limit=2"))[1] == every[1:3]
+    assert (await ask("/subjects", query=b"deleted_only=true"))[1] == []
+    start = every[0][:12]
+    begun = (await ask("/subjects", query=b"subjectPrefix=" + start.encode()))[1]
+    assert begun == [one for one in every if one.startswith(start)]
+    assert (await ask("/schemas/ids/1", query=b"subject=whatever"))[0] == 200
