@@ -18,7 +18,7 @@ from tests.conformance.document import DOCUMENT, expected
 from tests.conformance.installation import running_installation
 from tests.conformance.report import Report, table
 
-PARTS = ("emission", "acceptance", "documents", "kitclient", "hapi", "sekmet")
+PARTS = ("emission", "acceptance", "documents", "kitclient", "webhooks", "hapi", "sekmet")
 
 
 def main() -> int:
