@@ -55,13 +55,13 @@ class _Request(aiohttp.ClientRequest):
         self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
     ) -> None:
         attempt = _attempt.get()
+        if attempt.on_write is not None:
+            attempt.on_write()
         if time.monotonic() >= attempt.deadline:
             attempt.late = True
             _abort(conn)
             return
         attempt.written = True
-        if attempt.on_write is not None:
-            attempt.on_write()
         await super().write_bytes(writer, conn, content_length)
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
@@ -144,7 +144,7 @@ class Http:
         """Send one request; Retry tells whether it may have arrived, Refuse that it may not go.
 
         `deadline` is in seconds of `time.monotonic`: nothing is written from then on.
-        `on_write` is called right before the first byte goes out.
+        `on_write` is called right before the deadline is looked at and the first byte goes out.
         """
         limit = time.monotonic() + self._seconds
         attempt = Attempt(deadline=min(limit, deadline or limit), on_write=on_write)

@@ -94,9 +94,11 @@ def _notes(evidence: Evidence) -> Iterator[Violation]:
             heard = side == "from" or (org, own) in sent
             if heard and meant - set(said):
                 yield Violation("note-lost", f"{org} {ref}")
-            doubtful = {("disclosed", str(ref)), ("unknown", str(ref))} & known
+            doubtful = ("disclosure_intent", str(ref)) in known  # it may have been called
             if set(said) - meant or (said and not heard and not doubtful):
-                yield Violation("note-unmeant", f"{org} {ref}")
+                heard_how = "told" if heard else "not told"
+                odd = sorted(set(said) - meant)
+                yield Violation("note-unmeant", f"{org} {ref}: {odd or said}, {heard_how}")
             if len(said) != len(set(said)):
                 yield Violation("note-twice", f"{org} {ref}")
             before = [r["version"] for r in sent.get((org, own), [])]
