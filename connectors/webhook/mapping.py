@@ -33,7 +33,7 @@ ALLOWED: Final[Mapping[str, frozenset[str]]] = {
     "cauce.referral.answer_due": frozenset({"version", "status", "stage", "owed_by"}),
     "cauce.referral.data_changed": frozenset({"version", "status"}),
     "cauce.erasure.requested": frozenset({"referral", "due"}),
-    "cauce.directory.entry_changed": frozenset({"status", "capacity"}),
+    "cauce.directory.entry_changed": frozenset({"version", "status", "capacity"}),
 }
 """Members of `data` beside `id` and `href`, by type."""
 

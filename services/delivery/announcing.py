@@ -83,7 +83,9 @@ class Announcer:
         )
 
     def changed(self, queued: Queued) -> Note:
-        """A referral changed, or waits for an answer."""
+        """A referral changed or waits for an answer, or a service of the directory changed."""
+        if queued.entry is not None:
+            return self._entry_changed(queued, queued.entry)
         own = alias(self._parts.frame.alias_key, "task", queued.subject, queued.org)
         said: dict[str, str | int] = {"version": queued.version, "status": queued.status}
         if queued.stage is not None and queued.owed_by is not None:
@@ -94,6 +96,19 @@ class Announcer:
             subject=str(own),
             at=queued.at,
             href=f"{self._parts.links.url}/v1/referrals/{own}{_PLACE.get(queued.type, '')}",
+            said=said,
+        )
+
+    def _entry_changed(self, queued: Queued, entry: str) -> Note:
+        said: dict[str, str | int] = {"version": queued.version, "status": queued.status}
+        if queued.capacity is not None:
+            said["capacity"] = queued.capacity
+        return Note(
+            mark=queued.notification_id,
+            type=queued.type,
+            subject=entry,
+            at=queued.at,
+            href=f"{self._parts.links.url}/v1/directory/services/{entry}",
             said=said,
         )
 

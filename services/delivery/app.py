@@ -9,7 +9,7 @@ import asyncpg
 
 from connectors.sdk.egress import private_networks
 from connectors.sdk.http import Http
-from services.delivery import amendments
+from services.delivery import amendments, notices
 from services.delivery.authority import Authority
 from services.delivery.confirming import Confirmer
 from services.delivery.consumer import TYPES, Consumer
@@ -62,7 +62,13 @@ async def build(rt: Runtime) -> Service:
                 handle=consumer.handle,
                 types=TYPES,
                 after=consumer.after,
-            )
+            ),
+            Subscription(
+                consumer=notices.CONSUMER,
+                topic=notices.TOPIC,
+                handle=notices.Notices(parts.partners, rt.clock).handle,
+                types=notices.TYPES,
+            ),
         ],
         loops=[
             worker.run,

@@ -48,7 +48,7 @@ order by n
 """
 _DUE: Final = """
 select n.notification_id, n.org, n.side, n.type, n.subject, n.version, n.status, n.stage,
-       n.owed_by, n.at, n.attempts, n.created_at,
+       n.owed_by, n.entry, n.capacity, n.at, n.attempts, n.created_at,
        n.side = 'from' or delivery.reached(n.org, n.subject) as knows
   from unnest($1::text[], $2::int[]) p(org, free) cross join lateral (
     select * from delivery.notification w
@@ -116,6 +116,9 @@ class Queued:
     status: str
     stage: str | None
     owed_by: str | None
+    entry: str | None
+    """The directory's id of the service that a note is about; None where it is of a referral."""
+    capacity: str | None
     at: datetime
     attempts: int
     created_at: datetime

@@ -63,6 +63,8 @@ on conflict (consumer, case_ref) do update set parked = true"""
 _UNPARK: Final = """
 update {schema}.cursor set last_seq = $3, parked = false where consumer = $1 and case_ref = $2"""
 _READ: Final = "select * from bus.read($1::uuid[], $2::bigint[])"
+_READ_OPEN: Final = "select * from bus.read_open($3, $1::uuid[], $2::bigint[])"
+CASES: Final = "cauce.case"
 
 
 class Consumer:
@@ -207,9 +209,13 @@ class Consumer:
     async def _read(
         self, conn: asyncpg.Connection, case_ref: UUID, after: int
     ) -> list[asyncpg.Record]:
-        if self._hub is self._pool:
-            return await conn.fetch(_READ, [case_ref], [after])
-        return await self._hub.fetch(_READ, [case_ref], [after])
+        source: Any = conn if self._hub is self._pool else self._hub
+        topic = self._subscription.topic
+        if topic == CASES:
+            found: list[asyncpg.Record] = await source.fetch(_READ, [case_ref], [after])
+        else:
+            found = await source.fetch(_READ_OPEN, [case_ref], [after], topic)
+        return found
 
     async def _singly(self, records: Sequence[Record]) -> None:
         """Event by event, so that a bad one stops its own case only."""
@@ -234,7 +240,7 @@ class Consumer:
             if self._hub is self._pool:
                 await put_events(conn, [letter])
         self._count("parked", 1)
-        self._metrics.inc("cauce_faults_total", service=self._name, kind="data")
+        self._metrics.inc("cauce_faults_total", service=self._schema, kind="data")
         self._log.error(
             "case-parked",
             error,

@@ -16,6 +16,8 @@ _MOST: Final = 64
 SERVICES: Final = frozenset(
     "gateway vault consent referral delivery custody relay bus kit".split()  # noqa: SIM905
 )
+CONSUMERS: Final = SERVICES | {"delivery-directory"}
+"""A service's consumer has its name, a second one of a service says what it listens to."""
 CODES: Final = None
 """A label whose values are short codes without digits, the first 64 of them."""
 AGES: Final = frozenset({"under_1h", "under_1d", "under_7d", "older"})
@@ -125,7 +127,7 @@ METRICS: Final = (
         name="cauce_consumer_lag",
         kind="gauge",
         help="Records of the log a consumer has not committed.",
-        labels={"consumer": SERVICES},
+        labels={"consumer": CONSUMERS},
     ),
     Metric(
         name="cauce_event_age_seconds",
@@ -139,7 +141,7 @@ METRICS: Final = (
         kind="counter",
         help="Events by what a consumer did with them.",
         labels={
-            "consumer": SERVICES,
+            "consumer": CONSUMERS,
             "result": _of("handled passed duplicate parked ignored filled unreadable"),
         },
     ),
@@ -147,7 +149,7 @@ METRICS: Final = (
         name="cauce_parked_cases",
         kind="gauge",
         help="Cases that wait for a replay.",
-        labels={"consumer": SERVICES},
+        labels={"consumer": CONSUMERS},
     ),
     Metric(
         name="cauce_faults_total",

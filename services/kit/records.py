@@ -25,7 +25,10 @@ _PLACE: Final = FORMATS["path"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Received:
-    """An event for a handler; `facts` are sealed bytes."""
+    """An event for a handler; `facts` are sealed bytes.
+
+    `case_ref` is the key of its record: on a topic other than `cauce.case`, what that is about.
+    """
 
     event: Event
     event_type: str
@@ -106,14 +109,15 @@ def received(framed: bytes) -> Received:
     """Decode a frame; DecodeError."""
     event: Any = decode(framed)
     schema_id, seq = peek(framed)
+    kind = type_of(schema_id) or ""
     return Received(
         event=event,
-        event_type=type_of(schema_id) or "",
+        event_type=kind,
         event_id=event.event_id,
-        case_ref=event.case_ref,
+        case_ref=getattr(event, event_types()[kind].key),
         seq=seq,
         schema_id=schema_id,
-        purpose=event.purpose,
+        purpose=getattr(event, "purpose", None),
         facts=getattr(event, "facts", None),
         stats_facts=getattr(event, "stats_facts", None),
     )

@@ -7,6 +7,7 @@ import pytest
 
 import services.consent.consumer
 import services.delivery.consumer
+import services.delivery.notices
 import services.referral.consumer
 import services.vault.consumer
 from schemas.topics import consumers_of, event_types
@@ -14,7 +15,7 @@ from schemas.topics import consumers_of, event_types
 SERVICES = Path(services.consent.consumer.__file__).parents[1]
 CONSUMERS = {
     "consent": services.consent.consumer.TYPES,
-    "delivery": services.delivery.consumer.TYPES,
+    "delivery": services.delivery.consumer.TYPES | services.delivery.notices.TYPES,
     "referral": services.referral.consumer.TYPES,
     "vault": services.vault.consumer.TYPES,
 }
