@@ -108,6 +108,7 @@ async def meet(hub: Hub, pg: Databases, shelters: list[Shelter]) -> Met:
         room = asyncio.Semaphore(ABREAST)
         sent = await asyncio.gather(*(refer(world, room, n, p) for n, p in enumerate(people)))
         await quiet_deliveries(world.admin)
+        await confirmed(world)
         for recorder in everybody:
             await asyncio.gather(
                 *(read(world, room, recorder, referred) for referred in sent[:READERS])
@@ -129,6 +130,16 @@ async def meet(hub: Hub, pg: Databases, shelters: list[Shelter]) -> Met:
     return Met(
         one=recorders[0], other=recorders[1], clinic=clinic, person_of=person_of, facts=facts
     )
+
+
+async def confirmed(world: World) -> None:
+    """The referrals know of their deliveries, which they are told after them."""
+    waiting = "select count(*) from referral.referral where to_org = any($1) and status = 'sent'"
+
+    async def done() -> bool:
+        return not await world.admin.fetchval(waiting, list(RECIPIENTS))
+
+    await until(done, "not confirmed", 60)
 
 
 async def settled(world: World) -> None:

@@ -177,7 +177,8 @@ async def test_a_dry_run_tells_what_would_be_done_and_keeps_nothing(world: World
     broken["person"]["sex"] = "zzqx"
     broken["consent"].pop("language")
     before = await kept(world)
-    by_fhir = await world.call("POST", "/v1/validate", "ong-norte", sent)
+    fhir = "application/fhir+json"
+    by_fhir = await world.call("POST", "/v1/validate", "ong-norte", sent, Content_Type=fhir)
     natively = await submit(world, document, "/v1/validate")
     named = await submit(world, sent, "/v1/validate?format=fhir")
     faulty = await submit(world, broken, "/v1/validate", Accept_Language="en")

@@ -17,7 +17,7 @@ class Whole(FakeVault):
     async def keys(self, items: list[KeyQuery]) -> list[None]:
         raise ValueError("Ximena Canario")
 
-    forget = keep = release = grants = open = copy = replay = keys
+    amend = forget = keep = release = grants = open = copy = replay = keys
 
 
 @pytest.fixture
