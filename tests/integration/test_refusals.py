@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
-import asyncpg
 import pytest
 from starlette.routing import compile_path
 
@@ -53,7 +52,7 @@ from tests.support.refusals_world import (
     content,
     digest,
     quiet,
-    register,
+    registered,
     world,
 )
 from tests.support.servers import Databases, Kafka
@@ -92,15 +91,7 @@ class Play:
 @pytest.fixture(scope="module")
 def keys(pg: Databases) -> dict[str, bytes]:
     """Keys of the registered partners."""
-
-    async def fill() -> dict[str, bytes]:
-        admin = await asyncpg.connect(pg.admin_dsn)
-        made: dict[str, bytes] = {}
-        await register(admin, made)
-        await admin.close()
-        return made
-
-    return asyncio.run(fill())
+    return asyncio.run(registered(pg))
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import asyncpg
 import pytest
 
 from services.console.local import plan
@@ -20,7 +19,7 @@ from tests.support.natives import twin
 from tests.support.probing import Probe, furnished, probe
 from tests.support.refusals import Request, send, simple
 from tests.support.refusals_fhir import register_subscription
-from tests.support.refusals_world import World, quiet, register, world
+from tests.support.refusals_world import World, quiet, registered, world
 from tests.support.servers import Databases, Kafka
 
 pytestmark = pytest.mark.timeout(240)
@@ -39,15 +38,7 @@ class Given:
 @pytest.fixture(scope="module")
 def keys(pg: Databases) -> dict[str, bytes]:
     """Keys of the registered partners."""
-
-    async def fill() -> dict[str, bytes]:
-        admin = await asyncpg.connect(pg.admin_dsn)
-        made: dict[str, bytes] = {}
-        await register(admin, made)
-        await admin.close()
-        return made
-
-    return asyncio.run(fill())
+    return asyncio.run(registered(pg))
 
 
 @pytest.fixture(scope="module")

@@ -206,6 +206,17 @@ class World:
         await asyncio.sleep(1.2)
 
 
+async def registered(pg: Databases) -> dict[str, bytes]:
+    """The partners, written; the key of each."""
+    admin = await asyncpg.connect(pg.admin_dsn)
+    try:
+        keys: dict[str, bytes] = {}
+        await register(admin, keys)
+    finally:
+        await admin.close()
+    return keys
+
+
 async def register(admin: asyncpg.Connection, keys: dict[str, bytes]) -> None:
     """Write the partners as active ones."""
     for text in PARTNERS:
